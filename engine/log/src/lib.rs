@@ -1,0 +1,1 @@
+//! Kafka's log on disk: records, segments, indexes, recovery, retention.

@@ -1,0 +1,1 @@
+//! The Kafka wire protocol: a table of messages, a generator, bounded decoders.

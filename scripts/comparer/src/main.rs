@@ -1,0 +1,3 @@
+//! Sends the same requests to Apache Kafka and to Kringle and compares the answers.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The Kafka broker on io_uring.
+
+fn main() {}
