@@ -140,7 +140,8 @@ def _():
     create_topic(BOOTSTRAP, topic, 4)
     for partition in range(4):
         kcat("-P", "-t", topic, "-p", str(partition), stdin=f"p{partition}\n")
-    words = ["kcat", "-b", BOOTSTRAP, "-G", group, "-X", "auto.offset.reset=earliest", "-u", "-f", "%p %s\\n", topic]
+    words = ["kcat", "-b", BOOTSTRAP, "-G", group, "-X", "auto.offset.reset=earliest",
+             "-X", "heartbeat.interval.ms=300", "-u", "-f", "%p %s\\n", topic]
     members = [_Member(words, f"member{number}.txt") for number in range(2)]
     try:
         until("both own two partitions", lambda: all(len(member.assigned()) == 2 for member in members))
