@@ -1,0 +1,131 @@
+//! Where a node's threads come from.
+
+use std::io;
+
+use crate::executor::LocalBoxFuture;
+use crate::fs::{Fs, FsInner};
+use crate::real::host::{RealHost, RealRunning};
+use crate::rt::Rt;
+use crate::sim::node::SimHost;
+
+pub use crate::probe::Unsupported;
+
+/// How to run on the real machine.
+#[derive(Clone, Debug)]
+pub struct RealOptions {
+    /// Entries of each ring's submission queue; a power of two.
+    pub ring_entries: u32,
+    /// Receive buffers of each shard, 16 KiB each, touched as they are used; a power of two.
+    pub receive_buffers: u16,
+    /// Kernel workers per ring for operations that block (buffered writes on ext4, fsync).
+    pub blocking_workers: u32,
+    /// Helper threads of the node for `Rt::blocking`, started when needed.
+    pub helper_threads: usize,
+}
+
+impl Default for RealOptions {
+    fn default() -> RealOptions {
+        RealOptions { ring_entries: 512, receive_buffers: 128, blocking_workers: 16, helper_threads: 4 }
+    }
+}
+
+/// A machine to run on. Clones are the same machine.
+#[derive(Clone)]
+pub struct Host {
+    pub(crate) inner: HostInner,
+}
+
+#[derive(Clone)]
+pub(crate) enum HostInner {
+    Real(RealHost),
+    Sim(SimHost),
+}
+
+impl Host {
+    /// This machine, after a look at what its kernel offers.
+    pub fn real(options: RealOptions) -> Result<Host, Unsupported> {
+        Ok(Host { inner: HostInner::Real(RealHost::probe(options)?) })
+    }
+
+    /// Starts one thread with one ring and one executor, pinned to `cpu` if given. The thread ends when the future that `main`
+    /// makes ends: other tasks are then dropped and the ring is drained to its terminal completions.
+    pub fn start(
+        &self,
+        name: &str,
+        index: usize,
+        cpu: Option<usize>,
+        main: impl FnOnce(Rt) -> LocalBoxFuture<'static, ()> + Send + 'static,
+    ) -> io::Result<Running> {
+        let inner = match &self.inner {
+            HostInner::Real(host) => RunningInner::Real(host.start(name, index, cpu, main)?),
+            HostInner::Sim(host) => {
+                host.start(name, index, Box::new(main));
+                RunningInner::Sim
+            }
+        };
+        Ok(Running { inner })
+    }
+
+    /// The machine's files.
+    pub fn fs(&self) -> Fs {
+        let inner = match &self.inner {
+            HostInner::Real(host) => FsInner::Real(host.fs()),
+            HostInner::Sim(host) => FsInner::Sim(host.fs()),
+        };
+        Fs { inner }
+    }
+
+    /// Cores this process may use.
+    pub fn cores(&self) -> usize {
+        match &self.inner {
+            HostInner::Real(host) => host.cores(),
+            HostInner::Sim(host) => host.cores(),
+        }
+    }
+
+    /// What the machine offers, for the start-up lines.
+    pub fn describe(&self) -> String {
+        match &self.inner {
+            HostInner::Real(host) => host.describe(),
+            HostInner::Sim(host) => host.describe(),
+        }
+    }
+}
+
+/// A started thread. Dropping it does not stop it.
+pub struct Running {
+    inner: RunningInner,
+}
+
+enum RunningInner {
+    Real(RealRunning),
+    Sim,
+}
+
+/// The thread panicked; the message is what it panicked with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("thread {thread} panicked: {message}")]
+pub struct Panicked {
+    /// Name of the thread.
+    pub thread: String,
+    /// What it panicked with.
+    pub message: String,
+}
+
+impl Running {
+    /// Waits for the thread to end. In the simulator there is nothing to wait for.
+    pub fn join(self) -> Result<(), Panicked> {
+        match self.inner {
+            RunningInner::Real(thread) => thread.join(),
+            RunningInner::Sim => Ok(()),
+        }
+    }
+
+    /// Whether the thread has ended. In the simulator never.
+    pub fn is_finished(&self) -> bool {
+        match &self.inner {
+            RunningInner::Real(thread) => thread.is_finished(),
+            RunningInner::Sim => false,
+        }
+    }
+}

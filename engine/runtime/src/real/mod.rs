@@ -1,0 +1,5 @@
+//! The real machine: its threads, files and system calls.
+
+pub(crate) mod file;
+pub(crate) mod fs;
+pub(crate) mod host;
