@@ -9,10 +9,13 @@ which the caller keeps as the log. The programs in other languages print the sam
 """
 
 import os
+import pathlib
 import signal
 import sys
 import time
 import traceback
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for `harness`
 
 BOOTSTRAP = os.environ.get("BOOTSTRAP", "127.0.0.1:9092")
 PREFIX = os.environ.get("PREFIX", f"interop-{os.getpid()}")
