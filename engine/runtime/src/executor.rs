@@ -41,7 +41,7 @@ impl TaskId {
 /// What wakes a parked shard.
 pub(crate) enum Bell {
     /// The ring keeps a read of this eventfd armed.
-    EventFd(OwnedFd),
+    EventFd(Arc<OwnedFd>),
     /// The simulator looks at every queue by itself.
     None,
 }

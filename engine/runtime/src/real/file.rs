@@ -1,36 +1,188 @@
-//! Real files.
+//! Real files: inline system calls on a shared descriptor.
+
+use std::fs::OpenOptions;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::fcntl::FallocateFlags;
+
+/// Slices the kernel takes in one vectored call.
+pub(crate) const IOV_MAX: usize = 1024;
+/// Page size of every machine we run on; `cachestat` answers by the page, `O_DIRECT` wants sectors, which divide it.
+const PAGE_BYTES: u64 = 4096;
+
+/// An open file and what is known about its kernel.
 #[derive(Clone, Debug)]
-pub(crate) struct RealFile;
+pub(crate) struct RealFile {
+    opened: Arc<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: std::fs::File,
+    /// Set once the kernel said that it has no cachestat(2).
+    no_cachestat: Arc<AtomicBool>,
+}
+
+/// Repeats a call that a signal interrupted.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(nix::Error::EINTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// A file position as the kernel takes it.
+pub(crate) fn offset(pos: u64) -> io::Result<i64> {
+    i64::try_from(pos).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
 impl RealFile {
-    pub(crate) fn write_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
-        unimplemented!()
+    pub(crate) fn new(file: std::fs::File, no_cachestat: Arc<AtomicBool>) -> RealFile {
+        RealFile { opened: Arc::new(Opened { file, no_cachestat }) }
     }
-    pub(crate) fn try_write_nowait(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
-        unimplemented!()
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.opened.file.as_raw_fd()
     }
-    pub(crate) fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
-        unimplemented!()
+
+    /// For calls that take a borrowed descriptor.
+    pub(crate) fn std(&self) -> &std::fs::File {
+        &self.opened.file
     }
-    pub(crate) fn read_direct(&self, _: u64, _: usize) -> io::Result<Vec<u8>> {
-        unimplemented!()
+
+    pub(crate) fn write_at(&self, bufs: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
+        let bufs = &bufs[..bufs.len().min(IOV_MAX)];
+        let pos = offset(pos)?;
+        uninterrupted(|| nix::sys::uio::pwritev(self.std(), bufs, pos))
     }
-    pub(crate) fn cached_prefix(&self, _: u64, _: u64) -> u64 {
-        unimplemented!()
+
+    pub(crate) fn try_write_nowait(&self, bufs: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
+        let bufs = &bufs[..bufs.len().min(IOV_MAX)];
+        let pos = offset(pos)?;
+        let count = libc::c_int::try_from(bufs.len()).expect("at most IOV_MAX slices");
+        uninterrupted(|| {
+            // SAFETY: IoSlice has the layout of iovec; the slices are borrowed for the length of the call, which only reads them.
+            let written = unsafe { libc::pwritev2(self.raw_fd(), bufs.as_ptr().cast(), count, pos, libc::RWF_NOWAIT) };
+            nix::errno::Errno::result(written)
+        })
+        .map(|written| usize::try_from(written).expect("a count of bytes written is not negative"))
     }
+
+    pub(crate) fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        loop {
+            match self.opened.file.read_at(buf, pos) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    pub(crate) fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {
+        // A new open file description: the flag must not leak to those who use this one.
+        let direct = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+            .open(format!("/proc/self/fd/{}", self.raw_fd()))?;
+        let page = usize::try_from(PAGE_BYTES).expect("a page fits into memory");
+        let start = pos / PAGE_BYTES * PAGE_BYTES;
+        let skip = usize::try_from(pos - start).expect("less than a page");
+        let wanted = (skip + len).next_multiple_of(page);
+        // Aligned memory: a page too much, used from its first page boundary on.
+        let mut memory = vec![0u8; wanted + page];
+        let shift = memory.as_ptr().align_offset(page);
+        let aligned = &mut memory[shift..shift + wanted];
+        let mut filled = 0;
+        while filled < wanted {
+            let n = match direct.read_at(&mut aligned[filled..], start + filled as u64) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            };
+            filled += n;
+            // A read that ends within a sector ends the file.
+            if n == 0 || !filled.is_multiple_of(page) {
+                break;
+            }
+        }
+        let end = filled.min(skip + len);
+        Ok(aligned.get(skip..end).unwrap_or_default().to_vec())
+    }
+
+    pub(crate) fn cached_prefix(&self, pos: u64, len: u64) -> u64 {
+        if len == 0 || self.opened.no_cachestat.load(Ordering::Relaxed) {
+            return len;
+        }
+        let first = pos / PAGE_BYTES;
+        let pages = (pos + len).div_ceil(PAGE_BYTES) - first;
+        let cached = |pages: u64| self.cached_pages(first, pages);
+        let Some(all) = cached(pages) else { return len };
+        if all == pages {
+            return len;
+        }
+        // The longest prefix that is cached whole. Invariant: `whole` pages are, `broken` pages are not.
+        let (mut whole, mut broken) = (0, pages.min(all + 1));
+        while broken - whole > 1 {
+            let middle = whole.midpoint(broken);
+            if cached(middle) == Some(middle) { whole = middle } else { broken = middle }
+        }
+        ((first + whole) * PAGE_BYTES).saturating_sub(pos).min(len)
+    }
+
+    /// Cached pages among `pages` from `first` on; `None` if the kernel cannot say.
+    fn cached_pages(&self, first: u64, pages: u64) -> Option<u64> {
+        const CACHESTAT: libc::c_long = 451;
+        #[repr(C)]
+        struct Range {
+            off: u64,
+            len: u64,
+        }
+        #[repr(C)]
+        #[derive(Default)]
+        struct Counts {
+            cache: u64,
+            dirty: u64,
+            writeback: u64,
+            evicted: u64,
+            recently_evicted: u64,
+        }
+        let range = Range { off: first * PAGE_BYTES, len: pages * PAGE_BYTES };
+        let mut counts = Counts::default();
+        // SAFETY: both structs have the kernel's layout and live until the call returns; the flags must be 0.
+        let result =
+            unsafe { libc::syscall(CACHESTAT, self.raw_fd(), &raw const range, &raw mut counts, 0 as libc::c_uint) };
+        match nix::errno::Errno::result(result) {
+            Ok(_) => Some(counts.cache),
+            Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
+                self.opened.no_cachestat.store(true, Ordering::Relaxed);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     pub(crate) fn len(&self) -> io::Result<u64> {
-        unimplemented!()
+        Ok(self.opened.file.metadata()?.len())
     }
-    pub(crate) fn set_len(&self, _: u64) -> io::Result<()> {
-        unimplemented!()
+
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        self.opened.file.set_len(len)
     }
-    pub(crate) fn allocate_keep_size(&self, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+
+    pub(crate) fn allocate_keep_size(&self, pos: u64, len: u64) -> io::Result<()> {
+        let (pos, len) = (offset(pos)?, offset(len)?);
+        uninterrupted(|| nix::fcntl::fallocate(self.std(), FallocateFlags::FALLOC_FL_KEEP_SIZE, pos, len))
     }
+
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        unimplemented!()
+        self.opened.file.sync_data()
     }
+
     pub(crate) fn sync_all(&self) -> io::Result<()> {
-        unimplemented!()
+        self.opened.file.sync_all()
     }
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod file;
 pub(crate) mod fs;
+pub(crate) mod helpers;
 pub(crate) mod host;

@@ -1,36 +1,331 @@
-//! The ring driver.
+//! The ring driver: one io_uring per shard.
+//!
+//! # Contract
+//!
+//! **Request flow.** A task calls an operation (`ring::file`, `ring::socket`). It takes a slot (`op`) that owns every buffer and
+//! descriptor the kernel will use, puts an entry into the submission queue and waits. Entries go to the kernel together, with the one
+//! `io_uring_enter` that ends a loop turn; the same call takes completions in. A completion wakes its task, which takes the
+//! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all.
+//!
+//! **Turn** (`run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
+//! ready, at most until the nearest timer; reap.
+//!
+//! **Ownership.** A slot is freed by the terminal completion and by nothing else. Dropping a future makes its slot an orphan; if
+//! the operation may wait for a peer it is cancelled too. So the kernel never writes into freed memory, never reads it,
+//! and never meets a descriptor number that was closed and given out again.
+//!
+//! **Wake-ups.** Any thread may wake a task: it queues the task id and, only if the shard has announced that it parks, writes the
+//! shard's eventfd, of which the ring keeps a read armed. The shard looks at its queue after the announcement, so no
+//! wake-up is lost. A shard that runs is woken without a system call.
+//!
+//! **Shutdown.** When the main task ends, the other tasks are dropped, all operations are cancelled, and the ring is driven until
+//! the last terminal completion. Only then are the ring and its receive buffers unmapped. The same happens when a panic unwinds
+//! the shard, unless tasks still hold the ring: then it is leaked together with its memory.
+//!
+//! **Liveness.** Each turn polls at most [`run::POLLS_PER_TURN`] tasks, so completions and timers are seen however busy the tasks are. A full
+//! submission queue is flushed at once. Completions that do not fit are kept by the kernel (NODROP) and come with the next
+//! enter. When all receive buffers are in use, a receive waits for data and then takes a buffer of its own.
+
 pub(crate) mod buffers;
+mod file;
+pub(crate) mod op;
+pub(crate) mod run;
 pub(crate) mod socket;
-use crate::file::File;
-use crate::frames::FrameBuf;
-use crate::stats::Counters;
-use bytes::Bytes;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
+
+use crate::real::helpers::Helpers;
+use crate::ring::buffers::Buffers;
+use crate::ring::op::{OpKey, Ops, Vectors};
+use crate::stats::{Counters, count};
+
+/// User data of the read of the bell.
+const BELL: u64 = u64::MAX;
+/// User data of entries whose completion says nothing new.
+const IGNORED: u64 = u64::MAX - 1;
+/// Vectors kept for later operations.
+const KEEP_VECTORS: usize = 64;
+
+/// A ring with the flags of this driver. One thread submits and takes completions in, at times of its choice.
+pub(crate) fn setup(entries: u32) -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(entries.saturating_mul(4))
+        .build(entries)
+}
+
+/// One shard's ring; clones are the same ring.
 #[derive(Clone)]
-pub(crate) struct Ring;
-pub(crate) struct Helpers;
-impl Helpers {
-    pub(crate) async fn run<T>(&self, _: impl FnOnce() -> T) -> Option<T> {
-        unimplemented!()
+pub(crate) struct Ring {
+    inner: Rc<RingInner>,
+}
+
+pub(crate) struct RingInner {
+    // Fields drop in order: the io_uring goes before the memory that was registered with it.
+    uring: RefCell<IoUring>,
+    pub(crate) ops: RefCell<Ops>,
+    buffers: Rc<Buffers>,
+    /// Where the kernel reads the bell's counter into. Boxed: its address must stay.
+    bell_count: Cell<Box<u64>>,
+    bell: Arc<OwnedFd>,
+    bell_armed: Cell<bool>,
+    /// The bell is not armed again.
+    closing: Cell<bool>,
+    /// Entries that found the submission queue full and the kernel unwilling.
+    backlog: RefCell<VecDeque<squeue::Entry>>,
+    #[expect(clippy::vec_box, reason = "an operation names the header by its address")]
+    vectors: RefCell<Vec<Box<Vectors>>>,
+    helpers: Arc<Helpers>,
+    counters: RingCounters,
+}
+
+#[derive(Default)]
+struct RingCounters {
+    enters: Cell<u64>,
+    submissions: Cell<u64>,
+    completions: Cell<u64>,
+    receive_buffers_exhausted: Cell<u64>,
+    sends_inline: Cell<u64>,
+    sends_waited: Cell<u64>,
+}
+
+impl Ring {
+    /// Sets up a ring on the thread that will use it.
+    pub(crate) fn new(
+        entries: u32,
+        receive_buffers: u16,
+        workers: u32,
+        bell: Arc<OwnedFd>,
+        helpers: Arc<Helpers>,
+    ) -> io::Result<Ring> {
+        let uring = setup(entries)?;
+        // Bounded workers: regular files. Unbounded ones (sockets) are left as they are; polls do without.
+        uring.submitter().register_iowq_max_workers(&mut [workers, 0])?;
+        let buffers = Buffers::register(&uring, receive_buffers)?;
+        let ring = Ring {
+            inner: Rc::new(RingInner {
+                uring: RefCell::new(uring),
+                ops: RefCell::default(),
+                buffers,
+                bell_count: Cell::new(Box::new(0)),
+                bell,
+                bell_armed: Cell::new(false),
+                closing: Cell::new(false),
+                backlog: RefCell::default(),
+                vectors: RefCell::default(),
+                helpers,
+                counters: RingCounters::default(),
+            }),
+        };
+        ring.arm_bell();
+        Ok(ring)
     }
 }
-impl Ring {
+
+impl Deref for Ring {
+    type Target = RingInner;
+    fn deref(&self) -> &RingInner {
+        &self.inner
+    }
+}
+
+impl Drop for RingInner {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+impl RingInner {
     pub(crate) fn helpers(&self) -> &Helpers {
-        unimplemented!()
+        &self.helpers
     }
-    pub(crate) async fn write_at(&self, _: &File, _: Vec<Bytes>, _: u64) -> io::Result<()> {
-        unimplemented!()
+
+    fn counters(&self) -> &RingCounters {
+        &self.counters
     }
-    pub(crate) async fn read_at(&self, _: &File, _: u64, _: FrameBuf) -> (io::Result<usize>, FrameBuf) {
-        unimplemented!()
+
+    pub(crate) fn buffers(&self) -> &Rc<Buffers> {
+        &self.buffers
     }
-    pub(crate) async fn datasync(&self, _: &File) -> io::Result<()> {
-        unimplemented!()
+
+    /// Copies this ring's counters.
+    pub(crate) fn count(&self, counters: &Counters) {
+        let ours = &self.counters;
+        counters.enters.set(ours.enters.get());
+        counters.submissions.set(ours.submissions.get());
+        counters.completions.set(ours.completions.get());
+        counters.receive_buffers_exhausted.set(ours.receive_buffers_exhausted.get());
+        counters.sends_inline.set(ours.sends_inline.get());
+        counters.sends_waited.set(ours.sends_waited.get());
+        counters.in_flight.set(self.ops.borrow().len() as u64);
     }
-    pub(crate) async fn sync_range(&self, _: &File, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+
+    /// Empty vectors for a vectored operation.
+    pub(crate) fn take_vectors(&self) -> Box<Vectors> {
+        self.vectors.borrow_mut().pop().unwrap_or_else(|| Box::new(Vectors::new()))
     }
-    pub(crate) fn count(&self, _: &Counters) {
-        unimplemented!()
+
+    pub(crate) fn give_vectors(&self, vectors: Box<Vectors>) {
+        let mut kept = self.vectors.borrow_mut();
+        if kept.len() < KEEP_VECTORS {
+            kept.push(vectors);
+        }
     }
+
+    /// Queues an entry for the next enter.
+    ///
+    /// # Safety
+    /// Memory and descriptors that the entry names must stay valid until its terminal completion.
+    pub(crate) unsafe fn push(&self, entry: &squeue::Entry) {
+        count(&self.counters.submissions, 1);
+        let mut backlog = self.backlog.borrow_mut();
+        if !backlog.is_empty() || !self.try_push(entry) {
+            backlog.push_back(entry.clone());
+        }
+    }
+
+    /// False: the queue is full and the kernel takes nothing now. Only `push` and `flush_backlog` may call this.
+    fn try_push(&self, entry: &squeue::Entry) -> bool {
+        let mut uring = self.uring.borrow_mut();
+        // SAFETY: whoever called `push` has promised that what the entry names outlives the operation.
+        if unsafe { uring.submission().push(entry) }.is_ok() {
+            return true;
+        }
+        count(&self.counters.enters, 1);
+        // An error (the kernel wants completions reaped first) leaves the queue full; the push below tells.
+        let _ = uring.submit();
+        // SAFETY: as above.
+        unsafe { uring.submission().push(entry) }.is_ok()
+    }
+
+    fn flush_backlog(&self) {
+        loop {
+            let Some(entry) = self.backlog.borrow_mut().pop_front() else { return };
+            if !self.try_push(&entry) {
+                self.backlog.borrow_mut().push_front(entry);
+                return;
+            }
+        }
+    }
+
+    /// Asks the kernel to end an operation early; its completion comes all the same.
+    pub(crate) fn cancel(&self, key: OpKey) {
+        let entry = opcode::AsyncCancel::new(key.user_data()).build().user_data(IGNORED);
+        // SAFETY: a cancellation names no memory and no descriptor.
+        unsafe { self.push(&entry) };
+    }
+
+    /// Gives back the buffer of a receive that nobody read.
+    pub(crate) fn recycle_unread(&self, flags: u32) {
+        if let Some(bid) = op::chosen_buffer(flags) {
+            drop(self.buffers.lend(bid, 0));
+        }
+    }
+
+    fn arm_bell(&self) {
+        let mut bell_count = self.bell_count.take();
+        let address: *mut u64 = &raw mut *bell_count;
+        self.bell_count.set(bell_count);
+        let entry = opcode::Read::new(Fd(self.bell.as_raw_fd()), address.cast(), 8).build().user_data(BELL);
+        // SAFETY: box and descriptor live as long as this struct, which drains the ring before it goes.
+        unsafe { self.push(&entry) };
+        self.bell_armed.set(true);
+    }
+
+    /// Submits what is queued. With `park`, waits for a completion, at most so long; without, takes in what the kernel has.
+    pub(crate) fn enter(&self, park: Park) {
+        self.flush_backlog();
+        let mut uring = self.uring.borrow_mut();
+        let result = match park {
+            Park::No => {
+                let submission = uring.submission();
+                let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+                drop(submission);
+                if idle {
+                    return;
+                }
+                uring.submit()
+            }
+            Park::Until(None) => uring.submit_and_wait(1),
+            Park::Until(Some(longest)) => {
+                let longest = Timespec::from(longest);
+                uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&longest))
+            }
+        };
+        count(&self.counters.enters, 1);
+        match result.map_err(|e| (e.raw_os_error(), e)) {
+            // Time is up; a signal; the kernel wants completions reaped or memory freed before it takes more.
+            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {}
+            Err((_, e)) => panic!("io_uring_enter failed: {e}"),
+        }
+    }
+
+    /// Whether completions wait to be reaped.
+    pub(crate) fn has_completions(&self) -> bool {
+        !self.uring.borrow_mut().completion().is_empty()
+    }
+
+    /// Takes completions in and wakes their tasks.
+    pub(crate) fn reap(&self) {
+        loop {
+            // Let go of the ring for each completion: waking and dropping may submit.
+            let Some(completion) = self.uring.borrow_mut().completion().next() else { return };
+            count(&self.counters.completions, 1);
+            match completion.user_data() {
+                IGNORED => {}
+                BELL => {
+                    self.bell_armed.set(false);
+                    if !self.closing.get() {
+                        self.arm_bell();
+                    }
+                }
+                user_data => {
+                    let key = OpKey::from_user_data(user_data);
+                    let flags = completion.flags();
+                    let (waker, orphan) = self.ops.borrow_mut().complete(key, completion.result(), flags);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                    if orphan.is_some() {
+                        self.recycle_unread(flags);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cancels everything and waits for the last terminal completion.
+    pub(crate) fn drain(&self) {
+        self.closing.set(true);
+        let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(IGNORED);
+        // SAFETY: a cancellation names no memory and no descriptor.
+        unsafe { self.push(&all) };
+        while self.bell_armed.get() || self.ops.borrow().has_unfinished() {
+            self.enter(Park::Until(Some(Duration::from_millis(100))));
+            self.reap();
+        }
+    }
+}
+
+/// Whether an enter waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Park {
+    /// Do not wait.
+    No,
+    /// Wait for a completion, at most so long (`None`: for ever).
+    Until(Option<Duration>),
 }

@@ -1,0 +1,107 @@
+//! File operations on the ring.
+
+use std::io;
+
+use bytes::Bytes;
+use io_uring::opcode;
+use io_uring::types::{Fd, FsyncFlags};
+
+use crate::file::{File, FileInner};
+use crate::frames::FrameBuf;
+use crate::real::file::RealFile;
+use crate::ring::Ring;
+use crate::ring::op::{Held, Op, advance};
+
+fn real(file: &File) -> &RealFile {
+    match &file.inner {
+        FileInner::Real(file) => file,
+        FileInner::Sim(_) => unreachable!("a file stays within its world"),
+    }
+}
+
+/// A length as the kernel takes it; longer operations go in several.
+fn clamp(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(1 << 30).min(1 << 30)
+}
+
+impl Ring {
+    pub(crate) async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
+        let (mut bufs, mut pos) = (bufs, pos);
+        let file = real(file);
+        advance(&mut bufs, 0);
+        while !bufs.is_empty() {
+            let held = Held::Write { bufs, vectors: self.take_vectors(), _file: file.clone() };
+            let entry = |held: &mut Held| {
+                let Held::Write { bufs, vectors, .. } = held else { unreachable!("made above") };
+                vectors.point_at(bufs);
+                opcode::Writev::new(Fd(file.raw_fd()), vectors.slices.as_ptr(), clamp(vectors.slices.len()))
+                    .offset(pos)
+                    .build()
+            };
+            // SAFETY: file, bytes and the boxed slices that point at them are held; none of them moves with `Held`.
+            let done = unsafe { Op::submit(self, held, entry) }.await;
+            let Held::Write { bufs: rest, vectors, .. } = done.held else { unreachable!("submitted above") };
+            self.give_vectors(vectors);
+            bufs = rest;
+            match done.result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    advance(&mut bufs, n);
+                    pos += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
+        let mut buf = buf;
+        let file = real(file);
+        let mut total = 0;
+        while buf.remaining() > 0 {
+            let held = Held::Read { buf, _file: file.clone() };
+            let entry = |held: &mut Held| {
+                let Held::Read { buf, .. } = held else { unreachable!("made above") };
+                opcode::Read::new(Fd(file.raw_fd()), buf.tail_mut(), clamp(buf.remaining()))
+                    .offset(pos + total as u64)
+                    .build()
+            };
+            // SAFETY: file and buffer are held; the buffer's memory is on the heap.
+            let done = unsafe { Op::submit(self, held, entry) }.await;
+            let Held::Read { buf: back, .. } = done.held else { unreachable!("submitted above") };
+            buf = back;
+            match done.result {
+                Ok(0) => break,
+                Ok(n) => {
+                    // SAFETY: the kernel wrote `n` bytes from the tail on, within what remained.
+                    unsafe { buf.filled(n) };
+                    total += n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return (Err(e), buf),
+            }
+        }
+        (Ok(total), buf)
+    }
+
+    pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
+        let file = real(file);
+        let held = Held::File { _file: file.clone() };
+        let entry = opcode::Fsync::new(Fd(file.raw_fd())).flags(FsyncFlags::DATASYNC).build();
+        // SAFETY: the entry names only the held file.
+        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
+    }
+
+    pub(crate) async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
+        let file = real(file);
+        // A length beyond 32 bits: 0 means to the end of the file.
+        let len = u32::try_from(len).unwrap_or(0);
+        let held = Held::File { _file: file.clone() };
+        let entry =
+            opcode::SyncFileRange::new(Fd(file.raw_fd()), len).offset(pos).flags(libc::SYNC_FILE_RANGE_WRITE).build();
+        // SAFETY: the entry names only the held file.
+        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
+    }
+}

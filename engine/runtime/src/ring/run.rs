@@ -1,0 +1,81 @@
+//! The loop of a shard on its ring.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::executor::LocalBoxFuture;
+use crate::ring::{Park, Ring};
+use crate::rt::Rt;
+use crate::stats::count;
+use crate::time::{Time, nanos};
+
+/// Tasks polled before completions and timers are looked at again.
+pub(crate) const POLLS_PER_TURN: u32 = 128;
+/// A turn that runs longer is a stall.
+const STALL: Duration = Duration::from_millis(10);
+
+/// The clocks of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) start: Instant,
+}
+
+impl Clock {
+    fn now(self) -> Time {
+        Time::from_nanos(nanos(self.start.elapsed()))
+    }
+}
+
+/// Unix milliseconds.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Runs the shard until `main` ends, then drops the other tasks and drains the ring.
+pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'static, ()>) {
+    let inner = &rt.inner;
+    let executor = &inner.executor;
+    let queue = executor.queue();
+    let (_, finished) = executor.spawn(main);
+    loop {
+        inner.now.set(clock.now());
+        inner.wall_ms.set(wall_ms());
+        count(&inner.counters.turns, 1);
+        executor.timers().borrow_mut().fire(rt.now());
+
+        let mut polls = 0;
+        while polls < POLLS_PER_TURN {
+            let Some(id) = queue.pop() else { break };
+            polls += u32::from(executor.poll(id));
+        }
+        count(&inner.counters.polls, u64::from(polls));
+        if finished.get() {
+            break;
+        }
+        let end = if polls == 0 { rt.now() } else { clock.now() };
+        note_turn(rt, end - rt.now(), polls);
+
+        if !ring.has_completions() && queue.park() {
+            count(&inner.counters.parks, 1);
+            let nearest = executor.timers().borrow().nearest();
+            ring.enter(Park::Until(nearest.map(|deadline| deadline - end)));
+            queue.unpark();
+        } else {
+            ring.enter(Park::No);
+        }
+        ring.reap();
+    }
+    executor.cancel_all();
+    ring.drain();
+}
+
+/// Counts turns that kept everyone else waiting.
+fn note_turn(rt: &Rt, took: Duration, polls: u32) {
+    let counters = &rt.inner.counters;
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    counters.longest_turn_us.set(counters.longest_turn_us.get().max(took_us));
+    if took > STALL {
+        count(&counters.stalls, 1);
+        tracing::warn!(shard = rt.index(), took_us, polls, "a loop turn took too long");
+    }
+}

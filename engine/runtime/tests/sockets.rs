@@ -1,0 +1,249 @@
+//! Connections carry bytes both ways, whole, in order, under every way of sending and receiving.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod common;
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{World, any_port, on_ring};
+use kringle_runtime::{Open, Rt, Socket, channel};
+
+/// A connected pair.
+async fn pair(rt: &Rt) -> (Socket, Socket) {
+    let listener = rt.listen(any_port()).unwrap();
+    let client = rt.connect(listener.local_addr()).await.unwrap();
+    let (server, peer) = listener.accept().await.unwrap();
+    assert_eq!(peer, client.local_addr());
+    assert_eq!(client.peer_addr(), server.local_addr());
+    (client, server)
+}
+
+async fn receive(socket: &Socket, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        let chunk = socket.recv().await.unwrap();
+        assert!(!chunk.is_empty(), "closed after {} of {len} bytes", bytes.len());
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
+}
+
+fn pattern(len: usize) -> Bytes {
+    (0..len).map(|i| u8::try_from(i % 253).unwrap()).collect()
+}
+
+#[test]
+fn an_echo_comes_back_as_it_was_sent() {
+    on_ring(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        rt.spawn(async move {
+            loop {
+                let chunk = server.recv().await.unwrap();
+                if chunk.is_empty() {
+                    break;
+                }
+                server.send(vec![Bytes::copy_from_slice(&chunk)]).await.unwrap();
+            }
+        });
+        for i in 0..200u32 {
+            let message = i.to_be_bytes().repeat(10);
+            client
+                .send(vec![Bytes::copy_from_slice(&message[..7]), Bytes::copy_from_slice(&message[7..])])
+                .await
+                .unwrap();
+            assert_eq!(receive(&client, message.len()).await, message);
+        }
+    });
+}
+
+#[test]
+fn a_send_larger_than_the_socket_takes_arrives_whole() {
+    on_ring(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        let bytes = pattern(20 << 20);
+        let bufs: Vec<Bytes> = bytes.chunks(7001).map(Bytes::copy_from_slice).collect();
+        rt.spawn(async move { server.send(bufs).await.unwrap() });
+        assert!(receive(&client, bytes.len()).await == bytes);
+    });
+}
+
+#[test]
+fn a_known_length_is_received_into_its_own_buffer_and_no_further() {
+    on_ring(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        let bytes = pattern(1 << 20);
+        let sent = bytes.clone();
+        rt.spawn(async move { server.send(vec![sent, Bytes::from_static(b"next")]).await.unwrap() });
+        let mut buf = rt.frame_buf(bytes.len());
+        while buf.remaining() > 0 {
+            let (n, back) = client.recv_into(buf).await;
+            buf = back;
+            assert!(n.unwrap() > 0);
+        }
+        assert!(buf[..] == bytes);
+        assert_eq!(receive(&client, 4).await, b"next");
+    });
+}
+
+#[test]
+fn a_receive_that_was_given_up_loses_no_bytes() {
+    on_ring(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        let bytes = pattern(100_000);
+        let sent = bytes.clone();
+        let ms = Duration::from_millis(1);
+        let timer = rt.clone();
+        rt.spawn(async move {
+            for part in sent.chunks(5000) {
+                timer.sleep(ms).await;
+                server.send(vec![Bytes::copy_from_slice(part)]).await.unwrap();
+            }
+        });
+        let mut received = Vec::new();
+        let mut given_up = 0;
+        while received.len() < bytes.len() {
+            match rt.timeout(Duration::from_micros(100), client.recv()).await {
+                Some(chunk) => received.extend_from_slice(&chunk.unwrap()),
+                None => given_up += 1,
+            }
+            if given_up % 3 == 1 {
+                let (n, buf) = client.recv_into(rt.frame_buf(777)).await;
+                assert_eq!(n.unwrap(), buf.len());
+                received.extend_from_slice(&buf);
+            }
+        }
+        assert!(given_up > 0 && received == bytes);
+    });
+}
+
+#[test]
+fn a_closed_peer_is_an_empty_chunk_and_then_a_broken_send() {
+    on_ring(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        server.send(vec![Bytes::from_static(b"bye")]).await.unwrap();
+        drop(server);
+        assert_eq!(receive(&client, 3).await, b"bye");
+        assert!(client.recv().await.unwrap().is_empty());
+        let failed = loop {
+            match client.send(vec![Bytes::from_static(b"anyone?")]).await {
+                Ok(()) => rt.yield_now().await,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(failed.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{failed}");
+    });
+}
+
+#[test]
+fn shutdown_wakes_whoever_waits_to_receive() {
+    on_ring(async |World { rt, .. }| {
+        let (client, _server) = pair(&rt).await;
+        let client = Rc::new(client);
+        let waiting = Rc::clone(&client);
+        let ended = Rc::new(RefCell::new(false));
+        let flag = Rc::clone(&ended);
+        rt.spawn(async move {
+            *flag.borrow_mut() = waiting.recv().await.is_ok_and(|chunk| chunk.is_empty());
+        });
+        rt.yield_now().await;
+        client.shutdown();
+        while !*ended.borrow() {
+            rt.sleep(Duration::from_micros(100)).await;
+        }
+    });
+}
+
+#[test]
+fn connecting_where_nobody_listens_is_refused() {
+    on_ring(async |World { rt, .. }| {
+        let listener = rt.listen(any_port()).unwrap();
+        let addr = listener.local_addr();
+        drop(listener);
+        assert_eq!(rt.connect(addr).await.err().map(|e| e.kind()), Some(ErrorKind::ConnectionRefused));
+    });
+}
+
+#[test]
+fn more_connections_than_shared_buffers_all_receive_while_every_chunk_is_kept() {
+    on_ring(async |World { rt, .. }| {
+        let mut pairs = Vec::new();
+        for _ in 0..40 {
+            pairs.push(pair(&rt).await);
+        }
+        let mut chunks = Vec::new();
+        for (client, server) in &pairs {
+            client.send(vec![pattern(100)]).await.unwrap();
+            chunks.push(server.recv().await.unwrap());
+        }
+        assert!(chunks.iter().all(|chunk| chunk[..] == pattern(100)));
+        drop(chunks);
+        for (client, server) in &pairs {
+            client.send(vec![pattern(100)]).await.unwrap();
+            assert_eq!(receive(server, 100).await, pattern(100));
+        }
+    });
+}
+
+#[test]
+fn file_bytes_go_out_without_a_copy_and_the_full_socket_says_so() {
+    on_ring(async |World { rt, dir, .. }| {
+        let (client, server) = pair(&rt).await;
+        let bytes = pattern(8 << 20);
+        let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
+        file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
+        let total = bytes.len();
+        let blocked = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&blocked);
+        rt.spawn(async move {
+            let mut sent = 0;
+            while sent < total {
+                match server.try_send_file(&file, sent as u64, total - sent) {
+                    Ok(n) => sent += n,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        *count.borrow_mut() += 1;
+                        server.writable().await.unwrap();
+                    }
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            assert_eq!(server.try_send_file(&file, total as u64, 10).unwrap(), 0);
+        });
+        assert!(receive(&client, total).await == bytes);
+        assert!(*blocked.borrow() > 0);
+    });
+}
+
+#[test]
+fn a_connection_moves_to_another_shard_and_lives_on() {
+    on_ring(async |World { rt, host, .. }| {
+        let (client, server) = pair(&rt).await;
+        let (give, mut take) = channel(1);
+        let other = host.start("other", 1, None, move |rt| {
+            Box::pin(async move {
+                let socket = rt.adopt(take.recv().await.unwrap());
+                let bytes = receive(&socket, 5).await;
+                socket.send(vec![Bytes::from(bytes), Bytes::from_static(b"!")]).await.unwrap();
+            })
+        });
+        client.send(vec![Bytes::from_static(b"hello")]).await.unwrap();
+        assert!(give.try_send(server.detach()).is_ok());
+        assert_eq!(receive(&client, 6).await, b"hello!");
+        rt.blocking(|_| other.unwrap().join().unwrap()).await;
+    });
+}
+
+#[test]
+fn a_wildcard_listener_takes_both_families_and_names_mapped_peers_as_ipv4() {
+    on_ring(async |World { rt, .. }| {
+        let listener = rt.listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().port();
+        let client = rt.connect(format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, client.local_addr());
+    });
+}
