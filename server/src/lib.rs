@@ -1,0 +1,5 @@
+//! The parts of the broker `kringle`; `main.rs` puts them together.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
