@@ -4,12 +4,14 @@ A broker started here is ended here, by its own process id; nothing else on the 
 Whatever it prints goes to a log file that a failure can name.
 """
 
+import base64
 import os
 import pathlib
 import signal
 import socket
 import subprocess
 import time
+import uuid
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 KAFKA = str(SCRIPTS / "kafka")
@@ -71,6 +73,16 @@ def server_properties(path, directory, port, quorum="voters", **more):
     settings.update({name.replace("_", "."): str(value) for name, value in more.items()})
     pathlib.Path(path).write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return path
+
+
+def format_directory(properties, *words):
+    """What `kafka-storage.sh format` does, with a new cluster id; `words` may be --standalone."""
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+    done = subprocess.run([KAFKA, "storage", "format", "--cluster-id", cluster_id, "--config", str(properties), *words],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise BrokerFailed(f"storage format: {done.stdout} {done.stderr}")
+    return cluster_id
 
 
 class Broker:

@@ -69,6 +69,16 @@ def until(what, check, timeout_s=20):
         time.sleep(0.1)
 
 
+def eventually(get, wanted, what="answer"):
+    """Kafka answers an admin request when its controller has decided; another request may see the old state for a moment."""
+
+    def check():
+        expect(get(), wanted, what)
+        return True
+
+    until(what, check)
+
+
 def _too_slow(_signal, _frame):
     raise Failed(f"did not end within {CASE_TIMEOUT_S} s")
 

@@ -7,7 +7,7 @@ from confluent_kafka import (Consumer, ConsumerGroupTopicPartitions, IsolationLe
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, NewPartitions,
                                    NewTopic, OffsetSpec, ResourceType)
 
-from cases import BOOTSTRAP, Failed, case, expect, main, name, until
+from cases import BOOTSTRAP, Failed, case, eventually, expect, main, name, until
 
 WAIT_S = 20
 admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
@@ -16,6 +16,12 @@ admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
 def create(topic, partitions=1, **configs):
     configs = {key.replace("_", "."): str(value) for key, value in configs.items()}
     admin.create_topics([NewTopic(topic, partitions, 1, config=configs)])[topic].result(WAIT_S)
+
+    def led():
+        parts = admin.list_topics(topic, WAIT_S).topics[topic].partitions
+        return len(parts) == partitions and all(part.leader == 1 for part in parts.values())
+
+    until(f"{topic} has leaders", led)
 
 
 def produce(topic, values, **settings):
@@ -155,11 +161,10 @@ def _():
         admin.incremental_alter_configs([asked])[asked].result(WAIT_S)
 
     alter(AlterConfigOpType.SET, "2000")
-    entries = _describe(ResourceType.TOPIC, topic)
-    expect((entries["max.message.bytes"].value, entries["retention.ms"].value), ("2000", "1000"))
+    eventually(lambda: [_describe(ResourceType.TOPIC, topic)[key].value for key in ("max.message.bytes", "retention.ms")], ["2000", "1000"])
     expect(error_code(lambda: produce(topic, [b"x" * 5000], compression_type="none")), KafkaError.MSG_SIZE_TOO_LARGE)
     alter(AlterConfigOpType.DELETE, None)
-    expect(_describe(ResourceType.TOPIC, topic)["max.message.bytes"].value, "1048588")
+    eventually(lambda: _describe(ResourceType.TOPIC, topic)["max.message.bytes"].value, "1048588")
 
 
 @case("admin describes the broker's configs and the cluster")

@@ -55,8 +55,8 @@ def _():
     expect(states[group], "Empty")
     expect_in(group, groups("--list", "--state", "Empty").out)
     expect(group in groups("--list", "--state", "Stable").out, False, "listed as stable")
-    kinds = {row["GROUP"]: (row["TYPE"], row["PROTOCOL"]) for row in run("groups", "--list").rows("GROUP")}
-    expect(kinds[group], ("Classic", "consumer"))
+    kinds = {row["GROUP"]: row for row in run("groups", "--list").rows("GROUP")}
+    expect(kinds[group], {"GROUP": group, "TYPE": "Classic", "PROTOCOL": "consumer"})
 
 
 @case("describe offsets and lag of an empty group")

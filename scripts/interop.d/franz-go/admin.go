@@ -105,12 +105,7 @@ func createPartitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listed, err := admin.ListTopics(ctx, topic)
-	if err != nil {
-		return err
-	}
-	return all(answers.Error(), isError(fewer.Error(), kerr.InvalidPartitions),
-		expect("partitions", len(listed[topic].Partitions), 5))
+	return all(answers.Error(), isError(fewer.Error(), kerr.InvalidPartitions), partitionsLed(ctx, topic, 5))
 }
 
 func configs(ctx context.Context) error {
@@ -135,13 +130,16 @@ func configs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	altered := value("max.message.bytes")
+	altered := func() bool { return value("max.message.bytes") == "2000 DYNAMIC_TOPIC_CONFIG" }
+	if err := until(ctx, "it is altered", altered); err != nil {
+		return err
+	}
 	unset, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.DeleteConfig, Name: "max.message.bytes"}}, topic)
 	if err != nil {
 		return err
 	}
-	return all(set[0].Err, unset[0].Err, expect("created", before, "4321 DYNAMIC_TOPIC_CONFIG"),
-		expect("altered", altered, "2000 DYNAMIC_TOPIC_CONFIG"), expect("taken back", value("max.message.bytes"), "1048588 DEFAULT_CONFIG"))
+	takenBack := func() bool { return value("max.message.bytes") == "1048588 DEFAULT_CONFIG" }
+	return all(set[0].Err, unset[0].Err, expect("created", before, "4321 DYNAMIC_TOPIC_CONFIG"), until(ctx, "it is taken back", takenBack))
 }
 
 func listOffsets(ctx context.Context) error {

@@ -70,8 +70,24 @@ func client(opts ...kgo.Opt) (*kgo.Client, error) {
 }
 
 func create(ctx context.Context, topic string, partitions int32, configs map[string]*string) error {
-	_, err := admin.CreateTopic(ctx, partitions, 1, configs, topic)
-	return err
+	if _, err := admin.CreateTopic(ctx, partitions, 1, configs, topic); err != nil {
+		return err
+	}
+	return partitionsLed(ctx, topic, int(partitions))
+}
+
+// partitionsLed waits: Kafka answers when its controller has decided, and its broker follows a moment later.
+func partitionsLed(ctx context.Context, topic string, count int) error {
+	return until(ctx, fmt.Sprintf("%d partitions of %s have leaders", count, topic), func() bool {
+		listed, err := admin.ListTopics(ctx, topic)
+		led := 0
+		for _, part := range listed[topic].Partitions {
+			if part.Leader == 1 {
+				led++
+			}
+		}
+		return err == nil && led == count
+	})
 }
 
 func main() {
