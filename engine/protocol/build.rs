@@ -1,0 +1,56 @@
+//! Reads the table of messages and writes the Rust code for it.
+
+#[path = "generator/names.rs"]
+mod names;
+#[path = "generator/structs.rs"]
+mod structs;
+#[path = "src/table.rs"]
+#[allow(dead_code, reason = "shared with the crate, which uses more of it")]
+mod table;
+#[path = "generator/tables.rs"]
+mod tables;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+#[allow(clippy::disallowed_methods, reason = "a build script has no runtime")]
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in ["messages", "generator", "build.rs", "src/table.rs"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let mut messages = table::Table::default();
+    for path in files(Path::new("messages"))? {
+        let text = fs::read_to_string(&path)?;
+        messages.parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let errors = tables::errors(&fs::read_to_string("errors.txt")?).map_err(|e| format!("errors.txt: {e}"))?;
+    let code = format!(
+        "pub(crate) mod prelude {{\npub(crate) use std::ops::RangeInclusive;\npub(crate) use bytes::Bytes;\n\
+         pub(crate) use crate::{{ApiKey, Codec, Ctx, DecodeError, EncodeError, Message, Nullable, Reader, Records, Request, \
+         Uuid, Writer}};\n}}\n\
+         pub(crate) mod structs {{\n{}}}\n\
+         pub(crate) mod apis {{\nuse crate::api_key::{{ApiInfo, ApiKey}};\n{}}}\n\
+         pub(crate) mod errors {{\nuse crate::error_code::{{ErrorCode, ErrorInfo}};\n{errors}}}\n",
+        structs::all(&messages),
+        tables::apis(&messages),
+    );
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("generated.rs"), code)?;
+    Ok(())
+}
+
+/// All files below a directory, sorted.
+#[allow(clippy::disallowed_methods, reason = "a build script has no runtime")]
+fn files(dir: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
