@@ -2,6 +2,8 @@
 
 #[path = "generator/names.rs"]
 mod names;
+#[path = "generator/records.rs"]
+mod records;
 #[path = "generator/structs.rs"]
 mod structs;
 #[path = "src/table.rs"]
@@ -26,13 +28,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let errors = tables::errors(&fs::read_to_string("errors.txt")?).map_err(|e| format!("errors.txt: {e}"))?;
     let code = format!(
-        "pub(crate) mod prelude {{\npub(crate) use std::ops::RangeInclusive;\npub(crate) use bytes::Bytes;\n\
-         pub(crate) use crate::{{ApiKey, Codec, Ctx, DecodeError, EncodeError, Message, Nullable, Reader, Records, Request, \
-         Uuid, Writer}};\n}}\n\
+        "pub(crate) mod prelude {{\npub(crate) use std::ops::RangeInclusive;\npub(crate) use bytes::{{Bytes, BytesMut}};\n\
+         pub(crate) use crate::{{ApiKey, Codec, Ctx, DecodeError, EncodeError, Message, Nullable, Reader, Records, \
+         Request, Uuid, Writer}};\n}}\n\
          pub(crate) mod structs {{\n{}}}\n\
+         pub(crate) mod metadata_record {{\nuse super::{{prelude::*, structs::messages::*}};\n{}}}\n\
+         pub(crate) mod coordinator_records {{\nuse crate::coordinator_records::RecordKey;\n\
+         use super::{{prelude::*, structs::messages::*}};\n{}}}\n\
          pub(crate) mod apis {{\nuse crate::api_key::{{ApiInfo, ApiKey}};\n{}}}\n\
          pub(crate) mod errors {{\nuse crate::error_code::{{ErrorCode, ErrorInfo}};\n{errors}}}\n",
         structs::all(&messages),
+        records::metadata(&messages),
+        records::coordinators(&messages),
         tables::apis(&messages),
     );
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("generated.rs"), code)?;

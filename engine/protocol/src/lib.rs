@@ -9,8 +9,11 @@
 
 mod api_key;
 mod codec;
+pub mod coordinator_records;
 mod error_code;
 mod message;
+pub mod metadata_record;
+pub mod produce_view;
 mod reader;
 mod records;
 mod uuid;

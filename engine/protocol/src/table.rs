@@ -40,6 +40,8 @@ pub(crate) struct MessageSpec {
     pub(crate) unstable: bool,
     /// The lowest version a broker advertises, where that is not the lowest it serves.
     pub(crate) advertised: Option<i16>,
+    /// Whose records these are, for keys and values: `group`, `transaction` or `share_state`.
+    pub(crate) coordinator: Option<String>,
     pub(crate) on_broker: bool,
     pub(crate) on_controller: bool,
     pub(crate) fields: Vec<FieldSpec>,
@@ -182,6 +184,7 @@ impl MessageSpec {
             flexible: Versions::NONE,
             unstable: false,
             advertised: None,
+            coordinator: None,
             on_broker: false,
             on_controller: false,
             fields: Vec::new(),
@@ -195,6 +198,7 @@ impl MessageSpec {
                 "flexible" => message.flexible = versions(value)?,
                 "unstable" => message.unstable = true,
                 "advertised" => message.advertised = Some(number(value)?),
+                "of" => message.coordinator = Some(value.to_owned()),
                 "listeners" => {
                     message.on_broker = value.split(',').any(|l| l == "broker");
                     message.on_controller = value.split(',').any(|l| l == "controller");
