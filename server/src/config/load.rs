@@ -77,7 +77,7 @@ fn check_roles(given: &Configs) -> Result<(), ConfigError> {
             None => ConfigError::Missing { name: "process.roles", must: "write process.roles=broker,controller" },
         });
     };
-    let setting = &table::broker()["process.roles"];
+    let setting = table::broker().get("process.roles").expect("it is in the table");
     let value = setting.parse(roles).map_err(|bad| ConfigError::value(setting.name, roles, bad.must))?;
     let Value::List(named) = value else { unreachable!("its type is list") };
     if named.len() == 2 {

@@ -7,6 +7,7 @@
 //! AlterConfigs, IncrementalAlterConfigs and CreateTopics ask.
 
 mod broker;
+mod describe;
 mod error;
 mod listeners;
 mod load;
@@ -17,6 +18,10 @@ mod topic;
 pub mod value;
 
 pub use broker::BrokerConfig;
+pub use describe::{
+    ConfigEntry, ConfigSource, CreatedConfig, Synonym, describe_broker, describe_broker_default, describe_created,
+    describe_group, describe_topic,
+};
 pub use error::ConfigError;
 pub use listeners::Listener;
 pub use load::{Loaded, Notice};

@@ -46,6 +46,10 @@ impl Effective {
         self.0.get(name).map(String::as_str)
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The value of a broker's setting; none if it is null.
     pub(super) fn value(&self, name: &str) -> Option<Value> {
         let setting = broker_setting(name).or_else(|| table::kringle().get(name))?;
@@ -90,6 +94,15 @@ impl Effective {
     pub(super) fn topic_value(&self, setting: &Setting, overrides: &Configs) -> Option<Value> {
         let own = overrides.get(setting.name).and_then(|raw| setting.parse(raw).ok());
         own.or_else(|| self.topic_default(setting))
+    }
+
+    /// A group's value, likewise.
+    pub(super) fn group_value(&self, setting: &Setting, overrides: &Configs) -> Option<Value> {
+        let own = overrides.get(setting.name).and_then(|raw| setting.parse(raw).ok());
+        own.or_else(|| match setting.synonyms.first() {
+            Some(synonym) => self.value(synonym),
+            None => setting.default_value(),
+        })
     }
 }
 

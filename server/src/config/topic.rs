@@ -153,7 +153,8 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn value(&self, name: &str) -> Option<Value> {
-        self.effective.topic_value(&table::topic()[name], self.overrides)
+        let setting = table::topic().get(name).unwrap_or_else(|| unreachable!("{name} is in the table"));
+        self.effective.topic_value(setting, self.overrides)
     }
 
     fn long(&self, name: &str) -> i64 {
