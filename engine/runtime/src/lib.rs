@@ -16,6 +16,7 @@
 #![allow(dead_code, unused_variables, clippy::unused_async, reason = "the simulator follows")]
 #![allow(clippy::disallowed_methods, reason = "this crate is where the world comes in")]
 
+mod block_on;
 mod channel;
 mod executor;
 mod file;
@@ -33,6 +34,7 @@ mod socket;
 mod stats;
 mod time;
 
+pub use block_on::block_on;
 pub use channel::{Closed, Receiver, Sender, TrySendError, channel};
 pub use executor::LocalBoxFuture;
 pub use file::File;
