@@ -59,7 +59,7 @@ impl Host {
         let inner = match &self.inner {
             HostInner::Real(host) => RunningInner::Real(host.start(name, index, cpu, main)?),
             HostInner::Sim(host) => {
-                host.start(name, index, Box::new(main));
+                host.start(index, Box::new(main));
                 RunningInner::Sim
             }
         };

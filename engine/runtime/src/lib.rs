@@ -13,7 +13,6 @@
 //!
 //! This is the only crate with `unsafe`; each block says why it is sound. It is also the only one that may read a clock, open a
 //! file or draw a random number.
-#![allow(dead_code, unused_variables, clippy::unused_async, reason = "the simulator follows")]
 #![allow(clippy::disallowed_methods, reason = "this crate is where the world comes in")]
 
 mod block_on;

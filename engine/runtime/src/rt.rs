@@ -133,7 +133,7 @@ impl Rt {
                 ring.helpers().run(move || work(&fs)).await.expect("blocking work does not panic")
             }
             Driver::Sim(thread) => {
-                thread.disk_latency(self).await;
+                thread.disk_latency().await;
                 work(&self.inner.fs)
             }
         }
@@ -143,7 +143,7 @@ impl Rt {
     pub async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.write_at(file, bufs, pos).await,
-            Driver::Sim(thread) => thread.write_at(self, file, bufs, pos).await,
+            Driver::Sim(thread) => thread.write_at(file, bufs, pos).await,
         }
     }
 
@@ -151,7 +151,7 @@ impl Rt {
     pub async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.read_at(file, pos, buf).await,
-            Driver::Sim(thread) => thread.read_at(self, file, pos, buf).await,
+            Driver::Sim(thread) => thread.read_at(file, pos, buf).await,
         }
     }
 
@@ -159,7 +159,7 @@ impl Rt {
     pub async fn datasync(&self, file: &File) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.datasync(file).await,
-            Driver::Sim(thread) => thread.datasync(self, file).await,
+            Driver::Sim(thread) => thread.datasync(file).await,
         }
     }
 
@@ -167,11 +167,11 @@ impl Rt {
     pub async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.sync_range(file, pos, len).await,
-            Driver::Sim(thread) => thread.sync_range(self).await,
+            Driver::Sim(thread) => thread.sync_range().await,
         }
     }
 
-    /// Listens for TCP connections. Several shards may listen on one address; `[::]` takes IPv4 too; port 0 takes a free one.
+    /// Listens for TCP connections. `[::]` takes IPv4 too; port 0 takes a free one.
     pub fn listen(&self, addr: SocketAddr) -> io::Result<Listener> {
         Listener::bind(self, addr)
     }

@@ -45,6 +45,8 @@ counters! {
     longest_turn_us,
     /// Receives that found the shared receive buffers all in use.
     receive_buffers_exhausted,
+    /// Shared receive buffers that hold bytes nobody has read yet.
+    receive_buffers_in_use,
     /// Sends that went out whole in the first inline call.
     sends_inline,
     /// Sends that had to wait for the peer.

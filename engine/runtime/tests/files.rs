@@ -7,12 +7,12 @@ mod common;
 use std::io::{ErrorKind, IoSlice};
 
 use bytes::Bytes;
-use common::{World, on_ring};
+use common::{World, on_each_driver, on_ring};
 use kringle_runtime::{FrameBuf, Open};
 
 #[test]
 fn what_is_written_through_the_ring_is_read_back_through_it() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         let bufs: Vec<Bytes> = (0..3000u32).map(|i| Bytes::copy_from_slice(&i.to_be_bytes())).collect();
         rt.write_at(&file, bufs, 5).await.unwrap();
@@ -29,7 +29,7 @@ fn what_is_written_through_the_ring_is_read_back_through_it() {
 
 #[test]
 fn a_read_appends_behind_what_the_buffer_holds() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::Create).unwrap();
         file.write_all_at(&mut [IoSlice::new(b"hello "), IoSlice::new(b""), IoSlice::new(b"world")], 0).unwrap();
         let mut buf = FrameBuf::unpooled(8);
@@ -42,7 +42,7 @@ fn a_read_appends_behind_what_the_buffer_holds() {
 
 #[test]
 fn inline_reads_and_writes_agree_with_the_length() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         file.allocate_keep_size(0, 1 << 20).unwrap();
         assert_eq!(file.len().unwrap(), 0);
@@ -61,7 +61,7 @@ fn inline_reads_and_writes_agree_with_the_length() {
 
 #[test]
 fn direct_reads_see_the_synced_bytes_at_any_position() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         let bytes: Vec<u8> = (0..20_000u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
         file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
@@ -78,7 +78,7 @@ fn direct_reads_see_the_synced_bytes_at_any_position() {
 
 #[test]
 fn what_was_just_written_is_in_the_page_cache() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         file.write_all_at(&mut [IoSlice::new(&[7; 100_000])], 0).unwrap();
         assert_eq!(file.cached_prefix(10, 99_990), 99_990);
@@ -88,7 +88,7 @@ fn what_was_just_written_is_in_the_page_cache() {
 
 #[test]
 fn an_atomic_write_replaces_the_whole_file_and_leaves_no_other() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let path = dir.join("checkpoint");
         rt.fs().write_atomic(&path, b"a long first content").unwrap();
         rt.fs().write_atomic(&path, b"short").unwrap();
@@ -100,7 +100,7 @@ fn an_atomic_write_replaces_the_whole_file_and_leaves_no_other() {
 
 #[test]
 fn directories_are_made_listed_renamed_and_removed() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let fs = rt.fs();
         fs.create_dir_all(dir.join("t-0/deep")).unwrap();
         fs.create_dir_all(dir.join("t-0/deep")).unwrap();
@@ -127,7 +127,7 @@ fn directories_are_made_listed_renamed_and_removed() {
 
 #[test]
 fn a_removed_file_stays_readable_for_those_who_have_it_open() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         file.write_all_at(&mut [IoSlice::new(b"still here")], 0).unwrap();
         rt.fs().remove_file(dir.join("a")).unwrap();
@@ -138,7 +138,7 @@ fn a_removed_file_stays_readable_for_those_who_have_it_open() {
 
 #[test]
 fn a_locked_file_cannot_be_locked_again_until_the_lock_is_dropped() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let path = dir.join(".lock");
         let lock = rt.fs().lock(&path).unwrap();
         assert_eq!(rt.fs().lock(&path).err().map(|e| e.kind()), Some(ErrorKind::WouldBlock));

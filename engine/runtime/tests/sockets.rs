@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{World, any_port, on_ring};
+use common::{World, any_port, on_each_driver, on_ring};
 use kringle_runtime::{Open, Rt, Socket, channel};
 
 /// A connected pair.
@@ -39,7 +39,7 @@ fn pattern(len: usize) -> Bytes {
 
 #[test]
 fn an_echo_comes_back_as_it_was_sent() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
         rt.spawn(async move {
             loop {
@@ -63,7 +63,7 @@ fn an_echo_comes_back_as_it_was_sent() {
 
 #[test]
 fn a_send_larger_than_the_socket_takes_arrives_whole() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
         let bytes = pattern(20 << 20);
         let bufs: Vec<Bytes> = bytes.chunks(7001).map(Bytes::copy_from_slice).collect();
@@ -74,7 +74,7 @@ fn a_send_larger_than_the_socket_takes_arrives_whole() {
 
 #[test]
 fn a_known_length_is_received_into_its_own_buffer_and_no_further() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
         let bytes = pattern(1 << 20);
         let sent = bytes.clone();
@@ -92,7 +92,7 @@ fn a_known_length_is_received_into_its_own_buffer_and_no_further() {
 
 #[test]
 fn a_receive_that_was_given_up_loses_no_bytes() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
         let bytes = pattern(100_000);
         let sent = bytes.clone();
@@ -123,7 +123,7 @@ fn a_receive_that_was_given_up_loses_no_bytes() {
 
 #[test]
 fn a_closed_peer_is_an_empty_chunk_and_then_a_broken_send() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
         server.send(vec![Bytes::from_static(b"bye")]).await.unwrap();
         drop(server);
@@ -141,7 +141,7 @@ fn a_closed_peer_is_an_empty_chunk_and_then_a_broken_send() {
 
 #[test]
 fn shutdown_wakes_whoever_waits_to_receive() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let (client, _server) = pair(&rt).await;
         let client = Rc::new(client);
         let waiting = Rc::clone(&client);
@@ -160,7 +160,7 @@ fn shutdown_wakes_whoever_waits_to_receive() {
 
 #[test]
 fn connecting_where_nobody_listens_is_refused() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let listener = rt.listen(any_port()).unwrap();
         let addr = listener.local_addr();
         drop(listener);
@@ -191,7 +191,7 @@ fn more_connections_than_shared_buffers_all_receive_while_every_chunk_is_kept() 
 
 #[test]
 fn file_bytes_go_out_without_a_copy_and_the_full_socket_says_so() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, .. }| {
         let (client, server) = pair(&rt).await;
         let bytes = pattern(8 << 20);
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
@@ -220,7 +220,7 @@ fn file_bytes_go_out_without_a_copy_and_the_full_socket_says_so() {
 
 #[test]
 fn a_connection_moves_to_another_shard_and_lives_on() {
-    on_ring(async |World { rt, host, .. }| {
+    on_each_driver(async |World { rt, host, .. }| {
         let (client, server) = pair(&rt).await;
         let (give, mut take) = channel(1);
         let other = host.start("other", 1, None, move |rt| {

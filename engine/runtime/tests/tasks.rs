@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{World, on_ring, real_host};
+use common::{World, on_each_driver, on_ring, real_host};
 use kringle_runtime::{Notify, TrySendError, channel, oneshot};
 
 #[test]
 fn timers_fire_in_the_order_of_their_deadlines() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let order = Rc::new(RefCell::new(Vec::new()));
         let mut tasks = Vec::new();
         for ms in [7u64, 1, 5, 3] {
@@ -36,7 +36,7 @@ fn timers_fire_in_the_order_of_their_deadlines() {
 
 #[test]
 fn a_timeout_drops_what_takes_too_long_and_keeps_what_does_not() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let dropped = Rc::new(Cell::new(false));
         struct Flag(Rc<Cell<bool>>);
         impl Drop for Flag {
@@ -57,7 +57,7 @@ fn a_timeout_drops_what_takes_too_long_and_keeps_what_does_not() {
 
 #[test]
 fn a_cancelled_task_is_dropped_even_if_it_cancels_itself() {
-    on_ring(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, .. }| {
         let sleeper = rt.spawn(std::future::pending());
         rt.yield_now().await;
         assert!(!sleeper.is_finished());
@@ -82,7 +82,7 @@ fn a_cancelled_task_is_dropped_even_if_it_cancels_itself() {
 
 #[test]
 fn messages_between_shards_arrive_in_order_and_the_queue_holds_back_the_sender() {
-    on_ring(async |World { rt, host, .. }| {
+    on_each_driver(async |World { rt, host, .. }| {
         let (to, mut from) = channel::<u64>(4);
         let (back, mut answers) = channel::<u64>(4);
         let other = host.start("other", 1, None, move |_| {
@@ -117,7 +117,7 @@ fn a_full_queue_and_a_gone_receiver_give_the_message_back() {
 
 #[test]
 fn a_queued_question_is_answered_with_nothing_when_its_receiver_goes() {
-    on_ring(async |_| {
+    on_each_driver(async |_| {
         let (sender, receiver) = channel(4);
         let (reply, answer) = oneshot::<u32>();
         sender.try_send(reply).unwrap();

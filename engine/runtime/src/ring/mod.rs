@@ -169,6 +169,7 @@ impl RingInner {
         counters.submissions.set(ours.submissions.get());
         counters.completions.set(ours.completions.get());
         counters.receive_buffers_exhausted.set(ours.receive_buffers_exhausted.get());
+        counters.receive_buffers_in_use.set(u64::from(self.buffers.lent()));
         counters.sends_inline.set(ours.sends_inline.get());
         counters.sends_waited.set(ours.sends_waited.get());
         counters.in_flight.set(self.ops.borrow().len() as u64);

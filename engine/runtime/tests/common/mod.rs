@@ -3,7 +3,11 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use kringle_runtime::sim::Sim;
 use kringle_runtime::{Host, RealOptions, Rt};
 
 /// What a test body works with.
@@ -35,6 +39,35 @@ where
     });
     thread.unwrap().join().unwrap();
     received.recv().unwrap()
+}
+
+/// Seeds that every test body is run with.
+const SEEDS: std::ops::Range<u64> = 0..8;
+
+/// Runs `body` on the ring and, with several seeds, in the simulator.
+pub(crate) fn on_each_driver<F>(body: impl Fn(World) -> F + Clone + Send + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    on_ring(body.clone());
+    for seed in SEEDS {
+        let mut sim = Sim::new(seed);
+        let host = sim.node("test").host();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (body, inner, flag) = (body.clone(), host.clone(), Arc::clone(&ended));
+        let thread = host.start("test", 0, None, move |rt| {
+            let dir = PathBuf::from("/data");
+            rt.fs().create_dir_all(&dir).unwrap();
+            let world = World { rt, host: inner, dir };
+            Box::pin(async move {
+                body(world).await;
+                flag.store(true, Ordering::Relaxed);
+            })
+        });
+        thread.unwrap();
+        let done = sim.run_until(Duration::from_secs(3600), || ended.load(Ordering::Relaxed));
+        assert!(done, "seed {seed} hangs");
+    }
 }
 
 /// A loopback address with a free port.
