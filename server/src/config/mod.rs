@@ -6,17 +6,21 @@
 //! counts; [`TopicConfig`] is what a partition works by; `describe` and `alter` are what the APIs DescribeConfigs,
 //! AlterConfigs, IncrementalAlterConfigs and CreateTopics ask.
 
+mod alter;
 mod broker;
 mod describe;
 mod error;
 mod listeners;
 mod load;
 pub mod properties;
+#[cfg(test)]
+mod recorded;
 mod resolve;
 pub mod table;
 mod topic;
 pub mod value;
 
+pub use alter::{Change, Judge, NewValue, Refusal, Target, validate_topic_override};
 pub use broker::BrokerConfig;
 pub use describe::{
     ConfigEntry, ConfigSource, CreatedConfig, Synonym, describe_broker, describe_broker_default, describe_created,

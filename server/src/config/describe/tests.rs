@@ -1,43 +1,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::config::recorded::{broker, configs, dynamic_later};
 
 /// Kafka's recorded answers; its head says how they read.
 const RECORDED: &str = include_str!("../fixtures/described.txt");
 
-fn broker() -> BrokerConfig {
-    BrokerConfig::load(Some(include_str!("../fixtures/described.properties")), &[]).unwrap().config
-}
-
-fn configs(pairs: &[(&str, &str)]) -> Configs {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-}
-
 /// What the recorded broker knew before anything was changed: the controller sets this when ELR is on.
 fn dynamic_at_first() -> DynamicConfigs {
     DynamicConfigs { broker: Configs::new(), cluster: configs(&[("min.insync.replicas", "1")]) }
-}
-
-fn dynamic_later() -> DynamicConfigs {
-    DynamicConfigs {
-        broker: configs(&[
-            ("compression.type", "lz4"),
-            ("log.segment.bytes", "1048576"),
-            ("follower.replication.throttled.rate", "77"),
-            ("background.threads", "12"),
-            ("log.flush.interval.ms", "1000"),
-            ("listener.name.external.ssl.keystore.location", "/x"),
-        ]),
-        cluster: configs(&[
-            ("log.retention.ms", "7200000"),
-            ("compression.type", "gzip"),
-            ("log.cleaner.threads", "2"),
-            ("message.max.bytes", "3000000"),
-            ("leader.replication.throttled.rate", "1000"),
-            ("min.insync.replicas", "1"),
-            ("max.connections", "5000"),
-        ]),
-    }
 }
 
 fn tuned() -> Configs {
