@@ -15,6 +15,7 @@ use kringle_protocol::messages::{
 };
 
 use super::features;
+use crate::config::Configs;
 
 /// No broker leads the partition.
 pub const NO_LEADER: i32 = -1;
@@ -105,9 +106,6 @@ pub struct Resource {
     /// Its name.
     pub name: String,
 }
-
-/// The overrides of one resource.
-pub type Configs = BTreeMap<String, String>;
 
 /// The block of producer ids that was handed out last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

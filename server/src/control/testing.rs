@@ -1,53 +1,17 @@
-//! What the tests of the control plane share: an image with this broker in it, and a small schema of configurations.
+//! What the tests of the control plane share: an image with this broker in it, and its settings.
 
-use kringle_protocol::create_topics_response::CreatableTopicConfigs;
+use kringle_protocol::Uuid;
 use kringle_protocol::messages::FeatureLevelRecord;
 use kringle_protocol::metadata_record::MetadataRecord;
-use kringle_protocol::{ErrorCode, Uuid};
 
+use super::controller::Context;
 use super::controller::registration::{self, Endpoint, Registration};
-use super::controller::{ConfigSchema, Context, Refusal};
 use super::features::{LATEST_METADATA_VERSION, METADATA_VERSION};
-use super::image::{Configs, Image, ImageDelta, ResourceType};
+use super::image::{Image, ImageDelta};
+use crate::config::BrokerConfig;
 
 pub(super) const NODE: i32 = 1;
 pub(super) const DIRECTORY: Uuid = Uuid::from_bytes([7; 16]);
-
-/// `retention.ms` must be a number, `cleanup.policy` is a list; nothing else exists.
-pub(super) struct SmallSchema;
-
-impl ConfigSchema for SmallSchema {
-    fn validate(&self, _: ResourceType, _: &str, configs: &Configs) -> Result<(), Refusal> {
-        for (name, value) in configs {
-            let fits = match name.as_str() {
-                "retention.ms" | "min.insync.replicas" => value.parse::<i64>().is_ok(),
-                "cleanup.policy" => true,
-                _ => false,
-            };
-            if !fits {
-                return Err(Refusal::new(ErrorCode::INVALID_CONFIG, format!("{name}={value}")));
-            }
-        }
-        Ok(())
-    }
-
-    fn is_list(&self, _: ResourceType, config: &str) -> bool {
-        config == "cleanup.policy"
-    }
-
-    fn default_of(&self, _: ResourceType, _: &str) -> Option<String> {
-        Some("delete".to_owned())
-    }
-
-    fn describe_topic(&self, _: &Image, overrides: &Configs) -> Vec<CreatableTopicConfigs> {
-        let of = |(name, value): (&String, &String)| CreatableTopicConfigs {
-            name: name.clone(),
-            value: Some(value.clone()),
-            ..Default::default()
-        };
-        overrides.iter().map(of).collect()
-    }
-}
 
 pub(super) fn own() -> Registration {
     let endpoint =
@@ -98,19 +62,18 @@ pub(super) fn counting_from(start: usize) -> impl FnMut() -> [u8; 16] {
     }
 }
 
+/// The settings of a node that was given only what it must be.
+pub(super) fn config() -> BrokerConfig {
+    let given = "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+                 controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@localhost:9093\n";
+    BrokerConfig::load(Some(given), &[]).expect("good settings").config
+}
+
 /// Decides by `image`, with the defaults of Kafka.
 pub(super) fn decide<R>(
     image: &Image,
     random: &mut dyn FnMut() -> [u8; 16],
     f: impl FnOnce(&mut Context<'_>) -> R,
 ) -> R {
-    f(&mut Context {
-        image,
-        schema: &SmallSchema,
-        node_id: NODE,
-        default_partitions: 1,
-        default_replication_factor: 1,
-        delete_topics: true,
-        random,
-    })
+    f(&mut Context { image, config: &config(), random })
 }

@@ -103,7 +103,11 @@ fn every_refusal_of_create_topics_names_its_reason_and_creates_nothing() {
             ErrorCode::INVALID_CONFIG,
             "Null value not supported for topic configs: retention.ms",
         ),
-        (configured("retention.ms", Some("x")), ErrorCode::INVALID_CONFIG, "retention.ms=x"),
+        (
+            configured("retention.ms", Some("x")),
+            ErrorCode::INVALID_CONFIG,
+            "Invalid value x for configuration retention.ms",
+        ),
     ];
     for (asked, code, message) in cases {
         let name = asked.name.clone();

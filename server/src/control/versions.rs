@@ -6,6 +6,8 @@ use kringle_protocol::metadata_record::MetadataRecord;
 
 /// 3.4-IV0: brokers say whether they migrate from ZooKeeper.
 const MIGRATION: i16 = 8;
+/// 3.6-IV1: records can stand in a transaction.
+const TRANSACTIONS: i16 = 13;
 /// 3.7-IV0: controllers register.
 const CONTROLLER_REGISTRATION: i16 = 15;
 /// 3.7-IV2: replicas name their log directory.
@@ -14,6 +16,11 @@ const DIRECTORY_ASSIGNMENT: i16 = 17;
 const ELIGIBLE_LEADER_REPLICAS: i16 = 23;
 /// 4.3-IV0: log directories can be cordoned.
 const CORDONED_DIRECTORIES: i16 = 30;
+
+/// Whether records can stand in a metadata transaction at this metadata version.
+pub fn has_transactions(metadata_version: i16) -> bool {
+    metadata_version >= TRANSACTIONS
+}
 
 /// Whether controllers may register at this metadata version.
 pub fn controllers_register(metadata_version: i16) -> bool {

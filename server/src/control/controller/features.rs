@@ -80,7 +80,7 @@ fn update_feature(
     if level < 0 {
         return invalid("A feature version cannot be less than 0.".to_owned());
     }
-    let local = format!("Local controller {}", context.node_id);
+    let local = format!("Local controller {}", context.config.node_id);
     let current = if name == KRAFT_VERSION { context.image.kraft_version() } else { context.image.feature(name) };
     match SUPPORTED.iter().find(|feature| feature.name == name) {
         // What Kafka finalized and Kringle does not serve may be turned off.

@@ -11,26 +11,18 @@ pub mod producer_ids;
 pub mod registration;
 pub mod topics;
 
-use kringle_protocol::create_topics_response::CreatableTopicConfigs;
 use kringle_protocol::metadata_record::MetadataRecord;
 use kringle_protocol::{ErrorCode, Uuid};
 
-use super::image::{Configs, Image, ResourceType};
+use super::image::{Image, ResourceType};
+use crate::config::{self, BrokerConfig, DynamicConfigs};
 
 /// What the controller decides by, besides the request.
 pub struct Context<'a> {
     /// The metadata as it is.
     pub image: &'a Image,
-    /// Which configurations exist and what they may be.
-    pub schema: &'a dyn ConfigSchema,
-    /// This node.
-    pub node_id: i32,
-    /// `num.partitions`.
-    pub default_partitions: i32,
-    /// `default.replication.factor`.
-    pub default_replication_factor: i16,
-    /// `delete.topic.enable`.
-    pub delete_topics: bool,
+    /// This node's settings.
+    pub config: &'a BrokerConfig,
     /// Makes new ids.
     pub random: &'a mut dyn FnMut() -> [u8; 16],
 }
@@ -65,22 +57,10 @@ impl Refusal {
     }
 }
 
-/// What is known about configurations; `crate::config` implements it.
-pub trait ConfigSchema {
-    /// Checks all overrides that a resource would have. A broker's are those of this node when `name` is not empty.
-    ///
-    /// # Errors
-    /// INVALID_CONFIG with Kafka's words, or INVALID_REQUEST for a broker.
-    fn validate(&self, kind: ResourceType, name: &str, configs: &Configs) -> Result<(), Refusal>;
-
-    /// Whether the values are lists, so that APPEND and SUBTRACT work.
-    fn is_list(&self, kind: ResourceType, config: &str) -> bool;
-
-    /// What holds when nothing is configured, as text; only asked of lists.
-    fn default_of(&self, kind: ResourceType, config: &str) -> Option<String>;
-
-    /// All configurations of a topic with these overrides, by name, as CreateTopics returns them.
-    fn describe_topic(&self, image: &Image, overrides: &Configs) -> Vec<CreatableTopicConfigs>;
+impl From<config::Refusal> for Refusal {
+    fn from(refusal: config::Refusal) -> Refusal {
+        Refusal { code: ErrorCode::from(refusal.code), message: refusal.message }
+    }
 }
 
 impl Context<'_> {
@@ -96,6 +76,12 @@ impl Context<'_> {
                 return Uuid::from_bytes(bytes);
             }
         }
+    }
+
+    /// What was configured for brokers while they run.
+    fn dynamic(&self) -> DynamicConfigs {
+        let of = |name: &str| self.image.configs(ResourceType::Broker, name).cloned().unwrap_or_default();
+        DynamicConfigs { broker: of(&self.config.node_id.to_string()), cluster: of("") }
     }
 
     /// Whether a broker may be given replicas and lead them.

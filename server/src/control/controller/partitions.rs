@@ -45,9 +45,9 @@ impl Context<'_> {
             return Err(Refusal::new(ErrorCode::INVALID_PARTITIONS, message));
         }
         let or_default = |asked, default| if asked == -1 { default } else { asked };
-        let partitions = or_default(topic.num_partitions, self.default_partitions);
+        let partitions = or_default(topic.num_partitions, self.config.num_partitions);
         let factor = match topic.replication_factor {
-            -1 => self.default_replication_factor,
+            -1 => self.config.default_replication_factor,
             asked => asked,
         };
         self.place(partitions, factor)

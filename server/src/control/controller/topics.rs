@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kringle_protocol::create_topics_request::CreatableTopic;
-use kringle_protocol::create_topics_response::CreatableTopicResult;
+use kringle_protocol::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kringle_protocol::delete_topics_response::DeletableTopicResult;
 use kringle_protocol::messages::{ConfigRecord, RemoveTopicRecord, TopicRecord};
 use kringle_protocol::messages::{
@@ -14,7 +14,8 @@ use kringle_protocol::{ErrorCode, Uuid};
 
 use super::partitions::MAX_PARTITIONS_PER_REQUEST;
 use super::{Context, Decision, Refusal};
-use crate::control::image::{Configs, PartitionImage, ResourceType, TopicImage};
+use crate::config::{Configs, CreatedConfig, Judge, describe_created};
+use crate::control::image::{PartitionImage, ResourceType, TopicImage};
 use crate::control::snapshot::partition_record;
 use crate::control::topic_names;
 
@@ -66,7 +67,7 @@ fn refused(name: &str, refusal: Refusal) -> CreatableTopicResult {
 
 fn check_partition_total(context: &Context<'_>, topics: &[&CreatableTopic]) -> Result<(), Refusal> {
     let count = |topic: &&CreatableTopic| match (topic.assignments.len(), topic.num_partitions) {
-        (0, -1) => i64::from(context.default_partitions),
+        (0, -1) => i64::from(context.config.num_partitions),
         (0, partitions) => i64::from(partitions.max(0)),
         (assigned, _) => i64::try_from(assigned).unwrap_or(i64::MAX),
     };
@@ -93,7 +94,7 @@ fn create_topic(
         error_message: None,
         num_partitions: i32::try_from(created.partitions.len()).expect("limited by MAX_PARTITIONS_PER_REQUEST"),
         replication_factor: replication_factor(&created.partitions),
-        configs: Some(context.schema.describe_topic(context.image, &configs)),
+        configs: Some(described(context, &configs)),
         ..Default::default()
     };
     Ok((creation_records(context, &created, configs), result))
@@ -140,17 +141,21 @@ fn check_name(context: &Context<'_>, name: &str) -> Result<(), Refusal> {
 }
 
 fn check_configs(context: &Context<'_>, topic: &CreatableTopic) -> Result<Configs, Refusal> {
-    let nulls: Vec<_> = topic.configs.iter().filter(|c| c.value.is_none()).map(|c| c.name.as_str()).collect();
-    if !nulls.is_empty() {
-        let message = format!("Null value not supported for topic configs: {}", nulls.join(","));
-        return Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
-    }
-    let set = topic.configs.iter().map(|c| (c.name.clone(), c.value.clone().unwrap_or_default()));
-    let configs: Configs = set.collect();
-    if !configs.is_empty() {
-        context.schema.validate(ResourceType::Topic, &topic.name, &configs)?;
-    }
-    Ok(configs)
+    let asked: Vec<_> = topic.configs.iter().map(|config| (config.name.clone(), config.value.clone())).collect();
+    let dynamic = context.dynamic();
+    let judge = Judge { broker: context.config, dynamic: &dynamic, elr: context.image.elr_is_enabled() };
+    Ok(judge.created(&asked)?)
+}
+
+fn described(context: &Context<'_>, configs: &Configs) -> Vec<CreatableTopicConfigs> {
+    let created = describe_created(configs, &context.dynamic(), context.config);
+    let of = |config: CreatedConfig| CreatableTopicConfigs {
+        name: config.name.to_owned(),
+        value: config.value,
+        config_source: config.source.id(),
+        ..Default::default()
+    };
+    created.into_iter().map(of).collect()
 }
 
 /// Decides on DeleteTopics. Up to version 5 topics are named in `topic_names`, later in `topics`, there by name or id.
@@ -162,7 +167,7 @@ pub fn delete_topics(
     let named = request.topic_names.iter().map(|name| (Some(name.as_str()), Uuid::ZERO));
     let asked: Vec<_> = named.chain(request.topics.iter().map(|t| (t.name.as_deref(), t.topic_id))).collect();
     let mut deletion = Deletion { results: Vec::new(), ids: BTreeMap::new(), twice: BTreeSet::new() };
-    if !context.delete_topics {
+    if !context.config.delete_topic_enable {
         let refusal = if version < 3 {
             Refusal::new(ErrorCode::INVALID_REQUEST, "Topic deletion is disabled.")
         } else {
