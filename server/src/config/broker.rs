@@ -24,10 +24,8 @@ pub struct BrokerConfig {
     pub controller_listeners: Vec<Listener>,
     /// `inter.broker.listener.name`
     pub inter_broker_listener_name: Option<String>,
-    /// `log.dirs` or `log.dir`; at least one.
+    /// `log.dirs` or `log.dir`; exactly one so far, which holds the metadata log too.
     pub log_dirs: Vec<PathBuf>,
-    /// `metadata.log.dir`; none for the first of the log directories.
-    pub metadata_log_dir: Option<PathBuf>,
     /// `num.partitions` of a topic that is created without a count.
     pub num_partitions: i32,
     /// `default.replication.factor` of a topic that is created without one.
@@ -167,7 +165,6 @@ impl BrokerConfig {
             log_dirs: log_dirs(&settings),
             rack: settings.text("broker.rack"),
             inter_broker_listener_name: settings.text("inter.broker.listener.name"),
-            metadata_log_dir: settings.text("metadata.log.dir").map(PathBuf::from),
             num_partitions: settings.int32("num.partitions"),
             default_replication_factor: settings.int16("default.replication.factor"),
             auto_create_topics_enable: settings.boolean("auto.create.topics.enable"),

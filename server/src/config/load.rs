@@ -115,12 +115,17 @@ fn check_values(given: &Configs) -> Result<(), ConfigError> {
 
 fn check_together(settings: &Effective) -> Result<(), ConfigError> {
     check_quorum(settings)?;
+    check_directories(settings)?;
     check_times(settings)?;
     let integer = |name| settings.integer(name);
     let text = |name: &str| settings.value(name).map(|value| value.to_string()).filter(|text| !text.is_empty());
     if let Some(class) = text("authorizer.class.name") {
         // A broker that let everybody in where its file asks for a guard would be a trap.
         return Err(ConfigError::value("authorizer.class.name", class, "authorization is not yet served; remove it"));
+    }
+    if settings.value("remote.log.storage.system.enable") == Some(Value::Boolean(true)) {
+        let must = "tiered storage is not yet served: what was moved away could not be read";
+        return Err(ConfigError::value("remote.log.storage.system.enable", "true", must));
     }
     if integer("max.connections.per.ip") == Some(0) && text("max.connections.per.ip.overrides").is_none() {
         let must = "can be 0 only together with max.connections.per.ip.overrides";
@@ -153,6 +158,26 @@ fn check_quorum(settings: &Effective) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// Partitions or a metadata log in a directory that is not opened would be missing without a word.
+fn check_directories(settings: &Effective) -> Result<(), ConfigError> {
+    let list = |name| match settings.value(name) {
+        Some(Value::List(dirs)) if !dirs.is_empty() => Some((name, dirs)),
+        _ => None,
+    };
+    let Some((name, dirs)) = list("log.dirs").or_else(|| list("log.dir")) else { return Ok(()) };
+    if dirs.len() > 1 {
+        let must = "several log directories are not yet served: name one";
+        return Err(ConfigError::value(name, dirs.join(","), must));
+    }
+    match settings.value("metadata.log.dir") {
+        Some(Value::Text(other)) if other != dirs[0] => {
+            let must = format!("a directory of its own is not yet served: it must be {}, as {name}", dirs[0]);
+            Err(ConfigError::value("metadata.log.dir", other, must))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_times(settings: &Effective) -> Result<(), ConfigError> {

@@ -57,8 +57,8 @@ fn the_command_line_is_stronger_than_the_file() {
     assert_eq!(loaded.config.num_partitions, 7);
     assert_eq!(loaded.config.shards, Some(2));
     assert_eq!(loaded.config.node_id, 5);
-    let config = BrokerConfig::load(None, &[("log.dirs".into(), "/a,/b".into())]).unwrap().config;
-    assert_eq!(config.log_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
+    let config = BrokerConfig::load(None, &[("log.dirs".into(), "/a".into())]).unwrap().config;
+    assert_eq!(config.log_dirs, [PathBuf::from("/a")]);
 }
 
 #[test]
@@ -145,6 +145,20 @@ fn roles_and_quorums_that_are_not_served_are_refused() {
         "controller.quorum.voters=2@a:9093: must name this node, whose node.id is 1"
     );
     assert!(load(STOCK, &[("controller.quorum.voters", "1@localhost:9093")]).is_ok());
+}
+
+#[test]
+fn directories_that_would_not_be_opened_are_refused() {
+    assert_eq!(
+        refused(&[("log.dirs", "/a, /b")]),
+        "log.dirs=/a,/b: several log directories are not yet served: name one"
+    );
+    assert_eq!(
+        refused(&[("metadata.log.dir", "/m")]),
+        "metadata.log.dir=/m: a directory of its own is not yet served: it must be /tmp/kraft-combined-logs, as log.dirs"
+    );
+    assert!(load(STOCK, &[("metadata.log.dir", "/tmp/kraft-combined-logs")]).is_ok());
+    assert!(refused(&[("remote.log.storage.system.enable", "true")]).contains("tiered storage is not yet served"));
 }
 
 #[test]
