@@ -7,7 +7,6 @@ mod records;
 #[path = "generator/structs.rs"]
 mod structs;
 #[path = "src/table.rs"]
-#[allow(dead_code, reason = "shared with the crate, which uses more of it")]
 mod table;
 #[path = "generator/tables.rs"]
 mod tables;
@@ -22,10 +21,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={input}");
     }
     let mut messages = table::Table::default();
+    let mut sources = String::new();
     for path in files(Path::new("messages"))? {
+        sources += &format!("include_str!({:?}),\n", path.canonicalize()?);
         let text = fs::read_to_string(&path)?;
         messages.parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     }
+    let sources = format!("/// The text of the table.\npub(crate) static SOURCES: &[&str] = &[\n{sources}];\n");
     let errors = tables::errors(&fs::read_to_string("errors.txt")?).map_err(|e| format!("errors.txt: {e}"))?;
     let code = format!(
         "pub(crate) mod prelude {{\npub(crate) use std::ops::RangeInclusive;\npub(crate) use bytes::{{Bytes, BytesMut}};\n\
@@ -36,11 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
          pub(crate) mod coordinator_records {{\nuse crate::coordinator_records::RecordKey;\n\
          use super::{{prelude::*, structs::messages::*}};\n{}}}\n\
          pub(crate) mod apis {{\nuse crate::api_key::{{ApiInfo, ApiKey}};\n{}}}\n\
-         pub(crate) mod errors {{\nuse crate::error_code::{{ErrorCode, ErrorInfo}};\n{errors}}}\n",
+         pub(crate) mod errors {{\nuse crate::error_code::{{ErrorCode, ErrorInfo}};\n{errors}}}\n{sources}{}",
         structs::all(&messages),
         records::metadata(&messages),
         records::coordinators(&messages),
         tables::apis(&messages),
+        tables::list(&messages),
     );
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("generated.rs"), code)?;
     Ok(())

@@ -31,7 +31,7 @@ fn module_of(message: &MessageSpec, out: &mut String) {
         line(out, format_args!("impl Nullable for {name} {{}}"));
     }
     let Versions { min, max } = message.versions;
-    let flexible_from = flexible_from(message);
+    let flexible_from = message.flexible_from();
     let name = &message.name;
     line(
         out,
@@ -51,11 +51,6 @@ fn module_of(message: &MessageSpec, out: &mut String) {
             ),
         );
     }
-}
-
-/// The first flexible version of a message; `i16::MAX` where none is.
-pub(crate) fn flexible_from(message: &MessageSpec) -> i16 {
-    if message.flexible.is_empty() { i16::MAX } else { message.flexible.min }
 }
 
 /// A message or a struct in it, with the versions in which it occurs.
@@ -108,7 +103,7 @@ impl Struct<'_> {
         line(out, format_args!("fn min_len(c: Ctx) -> usize {{\nmatch c.version {{"));
         let mut runs: Vec<(i16, usize)> = Vec::new();
         for version in self.versions.iter() {
-            let len = min_len_of(self.message, self.fields, version);
+            let len = self.message.min_len(self.fields, version);
             match runs.last_mut() {
                 Some((last, known)) if *known == len => *last = version,
                 _ => runs.push((version, len)),
@@ -161,6 +156,9 @@ impl Struct<'_> {
     fn read_field(&self, field: &FieldSpec) -> String {
         let c = form(field);
         let nullable = format!("r.get({c})?");
+        if field.tag.is_some() && matches!(field.ty, Type::Struct(_)) && self.is_option(field) {
+            return "r.tagged_struct(c)?".to_owned();
+        }
         match (&field.ty, self.nullable(field)) {
             (Type::Records, When::Never) => format!("r.records({c})?"),
             (Type::Records, _) | (_, When::Never | When::Always) => nullable,
@@ -234,7 +232,8 @@ impl Struct<'_> {
         line(out, format_args!("w.uvarint({count});"));
         for field in &tagged {
             let (name, tag) = (field_name(&field.name), field.tag.unwrap_or_default());
-            line(out, format_args!("if t{tag} {{ w.tag({tag}, &self.{name}, c)?; }}"));
+            let put = if matches!(field.ty, Type::Struct(_)) && self.is_option(field) { "tag_struct" } else { "tag" };
+            line(out, format_args!("if t{tag} {{ w.{put}({tag}, &self.{name}, c)?; }}"));
         }
         line(out, format_args!("}}"));
     }
@@ -340,28 +339,6 @@ fn when(within: Versions, wanted: Versions) -> When {
         (false, true) => When::If(format!("v <= {}", both.max)),
         (true, true) => When::If(format!("({}..={}).contains(&v)", both.min, both.max)),
     }
-}
-
-/// The fewest bytes in which this version of a struct can be written.
-fn min_len_of(message: &MessageSpec, fields: &[FieldSpec], version: i16) -> usize {
-    let flexible = message.flexible.contains(version);
-    let fields = fields.iter().filter(|f| f.tag.is_none() && f.versions.contains(version));
-    let lens = fields.map(|field| {
-        let compact = flexible && !field.rigid;
-        match &field.ty {
-            Type::Bool | Type::Int8 => 1,
-            Type::Int16 | Type::Uint16 => 2,
-            Type::Int32 | Type::Uint32 => 4,
-            Type::Int64 | Type::Float64 => 8,
-            Type::Uuid => 16,
-            Type::String if !compact => 2,
-            Type::Bytes | Type::Records | Type::Array(_) if !compact => 4,
-            Type::String | Type::Bytes | Type::Records | Type::Array(_) => 1,
-            Type::Struct(_) if field.nullable.contains(version) => 1,
-            Type::Struct(index) => min_len_of(message, &message.structs[*index].fields, version),
-        }
-    });
-    lens.sum::<usize>() + usize::from(flexible)
 }
 
 fn form(field: &FieldSpec) -> &'static str {

@@ -1,9 +1,8 @@
-//! Writes the table of APIs and the table of errors.
+//! Writes the table of APIs, the table of errors and the list of messages.
 
 use std::fmt::Write;
 
 use crate::names::snake;
-use crate::structs::flexible_from;
 use crate::table::{Kind, Table};
 
 /// The constants of `ApiKey` and the rows of `api_table`.
@@ -23,7 +22,7 @@ pub(crate) fn apis(table: &Table) -> String {
             request.advertised.unwrap_or(request.versions.min),
             request.latest_stable(),
             request.versions.min,
-            flexible_from(request),
+            request.flexible_from(),
             request.on_broker,
             request.on_controller,
         );
@@ -51,4 +50,14 @@ pub(crate) fn errors(text: &str) -> Result<String, String> {
         let _ = writeln!(rows, "ErrorInfo {{ name: {name:?}, message: {message:?}, retriable: {retriable} }},");
     }
     Ok(format!("impl ErrorCode {{\n{constants}}}\npub(crate) static ERRORS: &[ErrorInfo] = &[\n{rows}];\n"))
+}
+
+/// A macro that passes the names of all messages to another one.
+pub(crate) fn list(table: &Table) -> String {
+    let names: Vec<_> = table.messages.iter().map(|m| m.name.as_str()).collect();
+    format!(
+        "/// Calls a macro with the names of all messages, separated by blanks; for tests.\n#[doc(hidden)]\n#[macro_export]\n\
+         macro_rules! with_all_messages {{ ($callback:ident) => {{ $callback! {{ {} }} }} }}\n",
+        names.join(" ")
+    )
 }

@@ -6,16 +6,22 @@
 //! - [`messages`]: every message by Kafka's name; its nested structs live in the module of the message
 //! - [`ApiKey`], [`api_table`]: which APIs and versions there are, and their headers
 //! - [`ErrorCode`]: errors with Kafka's names and messages
+//! - [`metadata_record`], [`coordinator_records`]: what Kafka keeps in its own logs
+//! - [`produce_view`]: the hottest request without an allocation
+//! - [`dynamic`]: any message by name, as a tree
 
 mod api_key;
 mod codec;
 pub mod coordinator_records;
+pub mod dynamic;
 mod error_code;
 mod message;
 pub mod metadata_record;
 pub mod produce_view;
 mod reader;
 mod records;
+#[allow(dead_code, reason = "shared with the build script, which uses more of it")]
+mod table;
 mod uuid;
 mod writer;
 
@@ -35,3 +41,8 @@ pub use reader::{DecodeError, MAX_STRING_BYTES, Reader};
 pub use records::Records;
 pub use uuid::{BadUuid, Uuid};
 pub use writer::{Cut, EncodeError, Writer};
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

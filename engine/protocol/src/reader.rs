@@ -194,9 +194,11 @@ impl Reader {
         if length > MAX_STRING_BYTES {
             return Err(self.bad_length(length));
         }
+        let start = self.position;
+        self.take(length)?;
         self.charge(length)?;
         // Java replaces what is not UTF-8 as well.
-        Ok(Some(String::from_utf8_lossy(self.take(length)?).into_owned()))
+        Ok(Some(String::from_utf8_lossy(&self.bytes[start..self.position]).into_owned()))
     }
 
     pub(crate) fn nullable_bytes(&mut self, c: Ctx) -> Result<Option<Bytes>, DecodeError> {
@@ -234,7 +236,8 @@ impl Reader {
         DecodeError::Length { position: self.position, length: i64::try_from(length).unwrap_or(i64::MAX) }
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), DecodeError> {
+    /// Takes memory from what the message may use.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), DecodeError> {
         let left = self.memory_left.checked_sub(bytes);
         self.memory_left = left.ok_or(DecodeError::Memory { limit: self.memory_limit })?;
         Ok(())
@@ -253,6 +256,16 @@ impl Reader {
             return Err(DecodeError::Truncated { position: self.position, missing });
         }
         Ok((tag, self.position + length))
+    }
+
+    /// Whether a nullable struct in a tagged field is there. Only there Kafka says this by a varint.
+    pub(crate) fn tagged_struct_is_there(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.uvarint()? != 0)
+    }
+
+    /// A nullable struct in a tagged field.
+    pub(crate) fn tagged_struct<T: Codec>(&mut self, c: Ctx) -> Result<Option<T>, DecodeError> {
+        if self.tagged_struct_is_there()? { T::read(self, c).map(Some) } else { Ok(None) }
     }
 
     /// Checks that a known tagged field has the length it said.

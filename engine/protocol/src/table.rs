@@ -215,6 +215,37 @@ impl MessageSpec {
         Ok(message)
     }
 
+    /// The first flexible version; `i16::MAX` where none is.
+    pub(crate) fn flexible_from(&self) -> i16 {
+        if self.flexible.is_empty() { i16::MAX } else { self.flexible.min }
+    }
+
+    /// The fewest bytes in which this version of the message, or of a struct in it, can be written.
+    pub(crate) fn min_len(&self, fields: &[FieldSpec], version: i16) -> usize {
+        let flexible = self.flexible.contains(version);
+        let present = fields.iter().filter(|f| f.tag.is_none() && f.versions.contains(version));
+        let lens = present.map(|field| match &field.ty {
+            Type::Struct(_) if field.nullable.contains(version) => 1,
+            ty => self.min_len_of_type(ty, flexible && !field.rigid, version),
+        });
+        lens.sum::<usize>() + usize::from(flexible)
+    }
+
+    /// The fewest bytes of a value of this type.
+    pub(crate) fn min_len_of_type(&self, ty: &Type, compact: bool, version: i16) -> usize {
+        match ty {
+            Type::Bool | Type::Int8 => 1,
+            Type::Int16 | Type::Uint16 => 2,
+            Type::Int32 | Type::Uint32 => 4,
+            Type::Int64 | Type::Float64 => 8,
+            Type::Uuid => 16,
+            Type::String if !compact => 2,
+            Type::Bytes | Type::Records | Type::Array(_) if !compact => 4,
+            Type::String | Type::Bytes | Type::Records | Type::Array(_) => 1,
+            Type::Struct(index) => self.min_len(&self.structs[*index].fields, version),
+        }
+    }
+
     /// The newest version that is for use.
     pub(crate) fn latest_stable(&self) -> i16 {
         if self.unstable { self.versions.max - 1 } else { self.versions.max }

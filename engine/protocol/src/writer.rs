@@ -156,6 +156,15 @@ impl Writer {
         self.insert_length(start)
     }
 
+    /// A tagged field that is a nullable struct; only there Kafka says null by a varint.
+    pub(crate) fn tag_struct<T: Codec>(&mut self, tag: u32, value: &Option<T>, c: Ctx) -> Result<(), EncodeError> {
+        self.uvarint(tag);
+        let start = self.bytes.len();
+        self.uvarint(u32::from(value.is_some()));
+        value.as_ref().map_or(Ok(()), |value| value.write(self, c))?;
+        self.insert_length(start)
+    }
+
     /// Puts the length of what was written since `start` before it.
     pub(crate) fn insert_length(&mut self, start: usize) -> Result<(), EncodeError> {
         let end = self.bytes.len();

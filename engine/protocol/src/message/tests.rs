@@ -3,8 +3,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Message;
+use crate::consumer_group_member_metadata_value::ClassicMemberMetadata;
 use crate::fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, PartitionData};
-use crate::messages::{FetchResponse, InitProducerIdRequest, MetadataRequest, RequestHeader};
+use crate::messages::{
+    ConsumerGroupMemberMetadataValue, FetchResponse, InitProducerIdRequest, MetadataRequest, RequestHeader,
+};
 use crate::metadata_request::MetadataRequestTopic;
 use crate::{DecodeError, EncodeError, Reader, Records, Writer};
 
@@ -109,6 +112,22 @@ fn tagged_fields_are_written_only_if_they_say_something() {
     assert_eq!(long.len(), short.len() + 1 + 1 + 8 + 1);
     let back = FetchResponse::decode(&mut Reader::new(long.freeze()), 12).unwrap();
     assert_eq!(back, of(told));
+}
+
+#[test]
+fn a_nullable_struct_in_a_tagged_field_says_null_in_kafkas_way() {
+    let classic = ClassicMemberMetadata { session_timeout_ms: 5, supported_protocols: Vec::new() };
+    let empty = &b"\x01\x01\x01\x01\x01\x01\xff\xff\xff\xff\x01"[..];
+    for (said, tags) in [
+        (Some(ClassicMemberMetadata::default()), &b"\0"[..]),
+        (None, b"\x01\0\x01\0"),
+        (Some(classic), b"\x01\0\x07\x01\0\0\0\x05\x01\0"),
+    ] {
+        let value = ConsumerGroupMemberMetadataValue { classic_member_metadata: said, ..Default::default() };
+        let bytes = encode(&value, 0).unwrap();
+        assert_eq!(bytes, [empty, tags].concat());
+        assert_eq!(Message::decode(&mut Reader::new(bytes.freeze()), 0), Ok(value));
+    }
 }
 
 #[test]
