@@ -1,0 +1,223 @@
+//! The four codecs of record batches, as streams.
+//!
+//! Pure and hostile-proof: a decoder hands out bytes as they are decoded and allocates by the codec's block size (64 KiB to
+//! 4 MiB; zstd: its window, at most 128 MiB of address space that is touched only as it fills), never by a size that the data
+//! claims. How much may come out in all is the caller's limit (see [`crate::records`]).
+//!
+//! Kafka's framings: gzip members; snappy in xerial frames, or one bare block as librdkafka writes it; lz4 frames with
+//! independent 64 KiB blocks; zstd frames.
+
+mod snappy;
+
+use std::io::{self, Read, Write};
+
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+
+use snappy::{XerialReader, XerialWriter};
+
+/// zstd frames that ask for a larger window are refused, as zstd's own default does.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// How a batch's records are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None = 0,
+    /// gzip
+    Gzip = 1,
+    /// snappy
+    Snappy = 2,
+    /// lz4
+    Lz4 = 3,
+    /// zstd
+    Zstd = 4,
+}
+
+impl Compression {
+    /// The codec with this id in a batch's attributes.
+    pub fn from_id(id: u8) -> Option<Compression> {
+        Some(match id {
+            0 => Compression::None,
+            1 => Compression::Gzip,
+            2 => Compression::Snappy,
+            3 => Compression::Lz4,
+            4 => Compression::Zstd,
+            _ => return None,
+        })
+    }
+
+    /// The codec's name in configs (`compression.type`): `none`, `gzip`, `snappy`, `lz4`, `zstd`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// Decodes as it is read.
+pub(crate) enum Decoder<'a> {
+    Gzip(Box<MultiGzDecoder<&'a [u8]>>),
+    Snappy(XerialReader<'a>),
+    Lz4(Box<FrameDecoder<&'a [u8]>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+}
+
+impl<'a> Decoder<'a> {
+    /// `codec` must not be `None`: those bytes are read in place.
+    pub(crate) fn new(codec: Compression, bytes: &'a [u8]) -> io::Result<Decoder<'a>> {
+        Ok(match codec {
+            Compression::None => return Err(io::Error::other("not compressed")),
+            Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(bytes))),
+            Compression::Snappy => Decoder::Snappy(XerialReader::new(bytes)?),
+            Compression::Lz4 => Decoder::Lz4(Box::new(FrameDecoder::new(bytes))),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Decoder::Zstd(Box::new(decoder))
+            }
+        })
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Decoder::Gzip(decoder) => decoder.read(out),
+            Decoder::Snappy(decoder) => decoder.read(out),
+            Decoder::Lz4(decoder) => decoder.read(out),
+            Decoder::Zstd(decoder) => decoder.read(out),
+        }
+    }
+}
+
+/// Encodes what is written to it into a vector.
+pub(crate) enum Encoder {
+    None(Vec<u8>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+    Snappy(Box<XerialWriter>),
+    Lz4(Box<FrameEncoder<Vec<u8>>>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, Vec<u8>>>),
+}
+
+impl Encoder {
+    /// Appends to `out`. `level` of `None` is the codec's default, as Kafka's topic configs `compression.*.level` have it; lz4
+    /// and snappy have one level here.
+    pub(crate) fn new(codec: Compression, level: Option<i32>, out: Vec<u8>) -> Encoder {
+        match codec {
+            Compression::None => Encoder::None(out),
+            Compression::Gzip => {
+                let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
+                let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+                Encoder::Gzip(Box::new(GzEncoder::new(out, level)))
+            }
+            Compression::Snappy => Encoder::Snappy(Box::new(XerialWriter::new(out))),
+            Compression::Lz4 => {
+                let frame = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
+                Encoder::Lz4(Box::new(FrameEncoder::with_frame_info(frame, out)))
+            }
+            Compression::Zstd => {
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                let encoder = zstd::stream::write::Encoder::new(out, level);
+                Encoder::Zstd(Box::new(encoder.expect("zstd takes any level and has memory for its context")))
+            }
+        }
+    }
+
+    /// Bytes that have come out so far; some may still be inside.
+    pub(crate) fn written(&self) -> usize {
+        match self {
+            Encoder::None(out) => out.len(),
+            Encoder::Gzip(encoder) => encoder.get_ref().len(),
+            Encoder::Snappy(encoder) => encoder.written(),
+            Encoder::Lz4(encoder) => encoder.get_ref().len(),
+            Encoder::Zstd(encoder) => encoder.get_ref().len(),
+        }
+    }
+
+    /// All that was written, encoded.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        match self {
+            Encoder::None(out) => out,
+            Encoder::Gzip(encoder) => encoder.finish().expect("a vector takes every write"),
+            Encoder::Snappy(encoder) => encoder.finish(),
+            Encoder::Lz4(encoder) => encoder.finish().expect("a vector takes every write"),
+            Encoder::Zstd(encoder) => encoder.finish().expect("a vector takes every write"),
+        }
+    }
+
+    /// Encodes some more.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        match self {
+            Encoder::None(out) => {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+            Encoder::Gzip(encoder) => encoder.write_all(bytes),
+            Encoder::Snappy(encoder) => {
+                encoder.put(bytes);
+                Ok(())
+            }
+            Encoder::Lz4(encoder) => encoder.write_all(bytes),
+            Encoder::Zstd(encoder) => encoder.write_all(bytes),
+        }
+        .expect("a vector takes every write");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    fn sample(len: usize) -> Vec<u8> {
+        (0..len).map(|i| u8::try_from(i * i / 7 % 251).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_codec_gives_back_what_was_put_in() {
+        for codec in CODECS {
+            for len in [0, 1, 100, 32 << 10, (64 << 10) + 1, 300_000] {
+                let data = sample(len);
+                let mut encoder = Encoder::new(codec, None, b"head".to_vec());
+                for part in data.chunks(7_919) {
+                    encoder.put(part);
+                }
+                let encoded = encoder.finish();
+                assert_eq!(&encoded[..4], b"head");
+                let mut out = Vec::new();
+                Decoder::new(codec, &encoded[4..]).unwrap().read_to_end(&mut out).unwrap();
+                assert!(out == data, "{codec:?} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn cut_or_changed_bytes_never_panic() {
+        for codec in CODECS {
+            let mut encoder = Encoder::new(codec, None, Vec::new());
+            encoder.put(&sample(5_000));
+            let encoded = encoder.finish();
+            for at in 0..encoded.len() {
+                let read = |bytes: &[u8]| {
+                    let mut out = Vec::new();
+                    if let Ok(decoder) = Decoder::new(codec, bytes) {
+                        let _ = decoder.take(1 << 20).read_to_end(&mut out);
+                    }
+                };
+                read(&encoded[..at]);
+                let mut changed = encoded.clone();
+                changed[at] ^= 0x55;
+                read(&changed);
+            }
+        }
+    }
+}

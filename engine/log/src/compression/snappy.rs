@@ -1,0 +1,174 @@
+//! Snappy as snappy-java frames it ("xerial"): a 16-byte header, then blocks of at most 32 KiB, each after its length.
+//!
+//! ```text
+//! 82 53 4e 41 50 50 59 00 | version i32 = 1 | oldest reader i32 = 1 | { length i32 | raw snappy block } ...
+//! ```
+//!
+//! Without that header the bytes are one raw block: librdkafka writes that, and Kafka reads it. A block's own claim of its
+//! decoded size is believed only up to what snappy can make of the bytes that are there.
+
+use std::io;
+
+const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+const HEADER_BYTES: usize = 16;
+/// What snappy-java and Kafka use.
+const BLOCK_BYTES: usize = 32 << 10;
+/// A copy element of 3 bytes gives at most 64.
+const MAX_EXPANSION: usize = 22;
+
+fn corrupt(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+pub(crate) struct XerialReader<'a> {
+    rest: &'a [u8],
+    framed: bool,
+    block: Vec<u8>,
+    /// How much of `block` was handed out.
+    given: usize,
+    raw: snap::raw::Decoder,
+}
+
+impl<'a> XerialReader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> io::Result<XerialReader<'a>> {
+        let framed = bytes.starts_with(&MAGIC);
+        if framed && bytes.len() < HEADER_BYTES {
+            return Err(corrupt("snappy header is cut"));
+        }
+        let rest = if framed { &bytes[HEADER_BYTES..] } else { bytes };
+        Ok(XerialReader { rest, framed, block: Vec::new(), given: 0, raw: snap::raw::Decoder::new() })
+    }
+
+    /// Decodes the next block; false at the end.
+    fn next_block(&mut self) -> io::Result<bool> {
+        // Streams put one behind the other repeat the header.
+        while self.framed && self.rest.starts_with(&MAGIC) {
+            self.rest = self.rest.get(HEADER_BYTES..).ok_or_else(|| corrupt("snappy header is cut"))?;
+        }
+        if self.rest.is_empty() {
+            return Ok(false);
+        }
+        let block = if self.framed {
+            let (length, rest) =
+                self.rest.split_first_chunk::<4>().ok_or_else(|| corrupt("snappy block length is cut"))?;
+            let length =
+                usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("snappy block length < 0"))?;
+            let block = rest.get(..length).ok_or_else(|| corrupt("snappy block is cut"))?;
+            self.rest = &rest[length..];
+            block
+        } else {
+            std::mem::take(&mut self.rest)
+        };
+        let claimed = snap::raw::decompress_len(block)?;
+        if claimed > block.len().saturating_mul(MAX_EXPANSION) + 64 {
+            return Err(corrupt("snappy block claims more than it can hold"));
+        }
+        self.block.clear();
+        self.block.resize(claimed, 0);
+        let len = self.raw.decompress(block, &mut self.block)?;
+        self.block.truncate(len);
+        self.given = 0;
+        Ok(true)
+    }
+}
+
+impl io::Read for XerialReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.given == self.block.len() {
+            if !self.next_block()? {
+                return Ok(0);
+            }
+        }
+        let len = out.len().min(self.block.len() - self.given);
+        out[..len].copy_from_slice(&self.block[self.given..self.given + len]);
+        self.given += len;
+        Ok(len)
+    }
+}
+
+pub(crate) struct XerialWriter {
+    out: Vec<u8>,
+    pending: Vec<u8>,
+    raw: snap::raw::Encoder,
+}
+
+impl XerialWriter {
+    pub(crate) fn new(mut out: Vec<u8>) -> XerialWriter {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&1i32.to_be_bytes());
+        out.extend_from_slice(&1i32.to_be_bytes());
+        XerialWriter { out, pending: Vec::new(), raw: snap::raw::Encoder::new() }
+    }
+
+    pub(crate) fn written(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(crate) fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let len = bytes.len().min(BLOCK_BYTES - self.pending.len());
+            self.pending.extend_from_slice(&bytes[..len]);
+            bytes = &bytes[len..];
+            if self.pending.len() == BLOCK_BYTES {
+                self.write_block();
+            }
+        }
+    }
+
+    fn write_block(&mut self) {
+        let block = self.raw.compress_vec(&self.pending).expect("a block is far below snappy's 4 GiB");
+        let length = i32::try_from(block.len()).expect("a block is far below 2 GiB");
+        self.out.extend_from_slice(&length.to_be_bytes());
+        self.out.extend_from_slice(&block);
+        self.pending.clear();
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        if !self.pending.is_empty() {
+            self.write_block();
+        }
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_block_as_librdkafka_writes_it_is_read() {
+        let data = vec![7u8; 10_000];
+        let bare = snap::raw::Encoder::new().compress_vec(&data).unwrap();
+        let mut out = Vec::new();
+        XerialReader::new(&bare).unwrap().read_to_end(&mut out).unwrap();
+        assert!(out == data);
+    }
+
+    #[test]
+    fn a_block_that_claims_gigabytes_is_refused_before_anything_is_allocated() {
+        let claims_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+        let mut framed = XerialWriter::new(Vec::new()).finish();
+        framed.extend_from_slice(&6i32.to_be_bytes());
+        framed.extend_from_slice(&claims_4_gib);
+        for bytes in [&claims_4_gib[..], &framed[..]] {
+            let mut reader = XerialReader::new(bytes).unwrap();
+            let error = reader.read(&mut [0; 16]).unwrap_err();
+            assert_eq!(error.to_string(), "snappy block claims more than it can hold");
+            assert_eq!(reader.block.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn headers_between_blocks_are_skipped() {
+        let mut one = XerialWriter::new(Vec::new());
+        one.put(b"hello ");
+        let mut two = XerialWriter::new(one.finish());
+        two.put(b"again");
+        let bytes = two.finish();
+        let mut out = Vec::new();
+        XerialReader::new(&bytes).unwrap().read_to_end(&mut out).unwrap();
+        assert_eq!(out, b"hello again");
+    }
+}

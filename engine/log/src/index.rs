@@ -1,0 +1,246 @@
+//! Offset index and time index: sorted entries of fixed size that lead near the batch that is looked for.
+//!
+//! ```text
+//! .index      { last offset of a batch minus base offset i32 | position of that batch i32 }
+//! .timeindex  { largest timestamp so far i64 | last offset of the batch that holds it, minus base offset i32 }
+//! ```
+//!
+//! The owner of the log writes; entries gather in a tail in memory and go to the file a page at a time. Look-ups take the tail if
+//! they can, else binary search by page reads, so that an open index costs no memory for what is on disk. A failed write keeps the
+//! entries in the tail and is tried again with the next page, at the roll or at the close; an index that lacks entries is
+//! rebuilt by recovery, never trusted for more than a starting point.
+
+use std::io::{self, IoSlice};
+
+use kringle_runtime::File;
+
+/// Entries are written and searched by pages of this many.
+const PAGE_ENTRIES: usize = 512;
+
+/// Fixed-size entries in a file with a tail in memory. Clones share the file and copy the tail.
+#[derive(Clone)]
+struct Entries<const N: usize> {
+    file: File,
+    /// Entries that are in the file.
+    on_disk: usize,
+    /// Number of the first entry in `tail`.
+    tail_from: usize,
+    /// The last entries, written or not.
+    tail: Vec<[u8; N]>,
+}
+
+impl<const N: usize> Entries<N> {
+    /// An index whose file holds whole entries, `len` bytes of them.
+    fn open(file: File, len: u64) -> Entries<N> {
+        let on_disk = usize::try_from(len).unwrap_or(usize::MAX) / N;
+        Entries { file, on_disk, tail_from: on_disk, tail: Vec::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.tail_from + self.tail.len()
+    }
+
+    fn push(&mut self, entry: [u8; N]) {
+        self.tail.push(entry);
+        if self.len() - self.on_disk >= PAGE_ENTRIES
+            && let Err(e) = self.flush()
+        {
+            tracing::warn!("index page not written, kept in memory: {e}");
+        }
+    }
+
+    /// Writes what the file lacks.
+    fn flush(&mut self) -> io::Result<()> {
+        let unwritten = &self.tail[self.on_disk - self.tail_from..];
+        if !unwritten.is_empty() {
+            self.file.write_all_at(&mut [IoSlice::new(unwritten.as_flattened())], (self.on_disk * N) as u64)?;
+            self.on_disk = self.len();
+        }
+        if self.tail.len() > PAGE_ENTRIES {
+            let drop = self.tail.len() - PAGE_ENTRIES;
+            self.tail.drain(..drop);
+            self.tail_from += drop;
+        }
+        Ok(())
+    }
+
+    fn get(&self, at: usize) -> io::Result<[u8; N]> {
+        if let Some(entry) = at.checked_sub(self.tail_from).and_then(|at| self.tail.get(at)) {
+            return Ok(*entry);
+        }
+        let mut entry = [0; N];
+        self.file.read_exact_at(&mut entry, (at * N) as u64)?;
+        Ok(entry)
+    }
+
+    /// How many entries, from the first, fulfil `holds`, which must hold for a prefix.
+    fn partition_point(&self, holds: impl Fn(&[u8; N]) -> bool) -> io::Result<usize> {
+        if self.tail.first().is_some_and(&holds) {
+            return Ok(self.tail_from + self.tail.partition_point(holds));
+        }
+        let (mut low, mut high) = (0, self.tail_from);
+        while high - low > PAGE_ENTRIES {
+            let middle = low + (high - low) / 2;
+            if holds(&self.get(middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut page = vec![[0; N]; high - low];
+        self.file.read_exact_at(page.as_flattened_mut(), (low * N) as u64)?;
+        Ok(low + page.partition_point(holds))
+    }
+
+    /// The last entry that fulfils `holds`.
+    fn last_where(&self, holds: impl Fn(&[u8; N]) -> bool) -> io::Result<Option<[u8; N]>> {
+        match self.partition_point(holds)? {
+            0 => Ok(None),
+            count => self.get(count - 1).map(Some),
+        }
+    }
+
+    fn last(&self) -> io::Result<Option<[u8; N]>> {
+        match self.len() {
+            0 => Ok(None),
+            len => self.get(len - 1).map(Some),
+        }
+    }
+}
+
+fn split<const N: usize, const A: usize, const B: usize>(entry: &[u8; N]) -> ([u8; A], [u8; B]) {
+    let (mut a, mut b) = ([0; A], [0; B]);
+    a.copy_from_slice(&entry[..A]);
+    b.copy_from_slice(&entry[A..A + B]);
+    (a, b)
+}
+
+/// Offsets of a segment to positions in its `.log`.
+#[derive(Clone)]
+pub(crate) struct OffsetIndex {
+    base_offset: i64,
+    entries: Entries<8>,
+}
+
+impl OffsetIndex {
+    pub(crate) const ENTRY_BYTES: usize = 8;
+
+    pub(crate) fn open(file: File, base_offset: i64, len: u64) -> OffsetIndex {
+        OffsetIndex { base_offset, entries: Entries::open(file, len) }
+    }
+
+    fn parse(&self, entry: &[u8; 8]) -> (i64, u64) {
+        let (relative, position) = split::<8, 4, 4>(entry);
+        (self.base_offset + i64::from(i32::from_be_bytes(relative)), u64::from(u32::from_be_bytes(position)))
+    }
+
+    /// Adds a batch. The caller keeps offsets within 2^31 of the base and positions below 2^31, as segments do.
+    pub(crate) fn append(&mut self, last_offset: i64, position: u64) {
+        let mut entry = [0; 8];
+        entry[..4].copy_from_slice(&relative(last_offset, self.base_offset).to_be_bytes());
+        entry[4..].copy_from_slice(&u32::try_from(position).expect("positions are below 2^31").to_be_bytes());
+        self.entries.push(entry);
+    }
+
+    /// Where to begin looking for an offset: the last batch in the index that ends at or before it, and its position.
+    pub(crate) fn lookup(&self, offset: i64) -> io::Result<(i64, u64)> {
+        let found = self.entries.last_where(|entry| self.parse(entry).0 <= offset)?;
+        Ok(found.map_or((self.base_offset, 0), |entry| self.parse(&entry)))
+    }
+
+    pub(crate) fn last(&self) -> io::Result<Option<(i64, u64)>> {
+        Ok(self.entries.last()?.map(|entry| self.parse(&entry)))
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.entries.len() * Self::ENTRY_BYTES
+    }
+
+    /// Whether the entries can be right: the last two ascend and none lies past the log. An index that was preallocated and never
+    /// trimmed (a crash of Kafka) ends in zeros and fails.
+    pub(crate) fn looks_sane(&self, log_bytes: u64) -> io::Result<bool> {
+        let Some(last) = self.last()? else { return Ok(true) };
+        let before = match self.entries.len() {
+            1 => (self.base_offset - 1, 0),
+            len => self.parse(&self.entries.get(len - 2)?),
+        };
+        Ok(last.0 > before.0 && last.1 >= before.1 && last.0 >= self.base_offset && last.1 < log_bytes.max(1))
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.entries.flush()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.entries.file
+    }
+}
+
+/// Timestamps of a segment to offsets.
+#[derive(Clone)]
+pub(crate) struct TimeIndex {
+    base_offset: i64,
+    last_timestamp: i64,
+    entries: Entries<12>,
+}
+
+impl TimeIndex {
+    pub(crate) const ENTRY_BYTES: usize = 12;
+
+    pub(crate) fn open(file: File, base_offset: i64, len: u64) -> io::Result<TimeIndex> {
+        let mut index = TimeIndex { base_offset, last_timestamp: -1, entries: Entries::open(file, len) };
+        index.last_timestamp = index.last()?.map_or(-1, |(timestamp, _)| timestamp);
+        Ok(index)
+    }
+
+    fn parse(&self, entry: &[u8; 12]) -> (i64, i64) {
+        let (timestamp, relative) = split::<12, 8, 4>(entry);
+        (i64::from_be_bytes(timestamp), self.base_offset + i64::from(i32::from_be_bytes(relative)))
+    }
+
+    /// Adds the largest timestamp so far, if it is larger than the last entry's.
+    pub(crate) fn maybe_append(&mut self, timestamp: i64, last_offset: i64) {
+        if timestamp > self.last_timestamp {
+            let mut entry = [0; 12];
+            entry[..8].copy_from_slice(&timestamp.to_be_bytes());
+            entry[8..].copy_from_slice(&relative(last_offset, self.base_offset).to_be_bytes());
+            self.entries.push(entry);
+            self.last_timestamp = timestamp;
+        }
+    }
+
+    /// The last entry at or before a timestamp: every record before its offset is older.
+    pub(crate) fn lookup(&self, timestamp: i64) -> io::Result<(i64, i64)> {
+        let found = self.entries.last_where(|entry| self.parse(entry).0 <= timestamp)?;
+        Ok(found.map_or((-1, self.base_offset), |entry| self.parse(&entry)))
+    }
+
+    pub(crate) fn last(&self) -> io::Result<Option<(i64, i64)>> {
+        Ok(self.entries.last()?.map(|entry| self.parse(&entry)))
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.entries.len() * Self::ENTRY_BYTES
+    }
+
+    pub(crate) fn looks_sane(&self) -> io::Result<bool> {
+        let Some(last) = self.last()? else { return Ok(true) };
+        let before = match self.entries.len() {
+            1 => (-1, self.base_offset),
+            len => self.parse(&self.entries.get(len - 2)?),
+        };
+        Ok(last.0 > before.0 && last.1 >= before.1)
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.entries.flush()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.entries.file
+    }
+}
+
+fn relative(offset: i64, base_offset: i64) -> i32 {
+    i32::try_from(offset - base_offset).expect("a segment rolls before its offsets leave 32 bits")
+}

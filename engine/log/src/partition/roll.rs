@@ -1,0 +1,146 @@
+//! Rolling: the active segment is sealed, the next one made.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+
+use kringle_runtime::{File, Fs, Open};
+
+use crate::checkpoint::write_epochs;
+use crate::epochs::EpochEntry;
+use crate::error::LogError;
+use crate::index::{OffsetIndex, TimeIndex};
+use crate::segment::{ActiveSegment, Kind, NewFiles, SealedSegment, path};
+
+use super::append::{Staged, StagedRoll};
+use super::write::InFlight;
+use super::{PartitionLog, Progressed};
+
+/// Completes the indexes of the active segment and makes the files of the next. Blocking, short: nothing of the log is synced here
+/// ([`PartitionLog::sync_job`] does that), only the directory, so that the new segment is there after a power cut.
+pub struct RollJob {
+    dir: PathBuf,
+    base_offset: i64,
+    seal: Box<Seal>,
+    snapshot: Option<Vec<u8>>,
+    epochs: Option<Vec<EpochEntry>>,
+    preallocate: Option<u64>,
+}
+
+impl std::fmt::Debug for RollJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RollJob")
+            .field("dir", &self.dir)
+            .field("base_offset", &self.base_offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The files of the new segment.
+pub struct RollDone {
+    files: NewFiles,
+}
+
+/// What a segment needs when nothing more is written to it.
+pub(super) struct Seal {
+    log: File,
+    size: u64,
+    offsets: OffsetIndex,
+    times: TimeIndex,
+    newest: crate::segment::Newest,
+    trim: bool,
+}
+
+impl Seal {
+    pub(super) fn of(active: &ActiveSegment) -> Seal {
+        Seal {
+            log: active.log.clone(),
+            size: active.size,
+            offsets: active.offsets.clone(),
+            times: active.times.clone(),
+            newest: active.newest,
+            trim: active.preallocated,
+        }
+    }
+
+    /// Completes and writes the indexes, and gives reserved space back.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        if self.newest.timestamp >= 0 {
+            self.times.maybe_append(self.newest.timestamp, self.newest.offset);
+        }
+        self.offsets.flush()?;
+        self.times.flush()?;
+        if self.trim {
+            self.log.set_len(self.size)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn files(&self) -> Vec<File> {
+        vec![self.log.clone(), self.offsets.file().clone(), self.times.file().clone()]
+    }
+}
+
+/// Writes a producer snapshot. Not synced: its checksum tells whether it can be used, and the log can be read instead.
+pub(super) fn write_snapshot(fs: &Fs, dir: &std::path::Path, offset: i64, bytes: &[u8]) -> io::Result<()> {
+    let file = fs.open(path(dir, offset, Kind::Snapshot), Open::Create)?;
+    file.set_len(0)?;
+    file.write_all_at(&mut [IoSlice::new(bytes)], 0)
+}
+
+impl RollJob {
+    /// Does the work, on a thread that may block.
+    pub fn run(mut self, fs: &Fs) -> io::Result<RollDone> {
+        self.seal.run()?;
+        if let Some(snapshot) = &self.snapshot {
+            write_snapshot(fs, &self.dir, self.base_offset, snapshot)?;
+        }
+        if let Some(epochs) = &self.epochs {
+            write_epochs(fs, &self.dir.join(LEADER_EPOCHS), epochs)?;
+        }
+        let files = NewFiles::create(fs, &self.dir, self.base_offset, self.preallocate)?;
+        fs.sync_dir(&self.dir)?;
+        Ok(RollDone { files })
+    }
+}
+
+/// The file of the leader epochs.
+pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+
+impl PartitionLog {
+    pub(super) fn roll_job(&mut self, roll: &StagedRoll) -> RollJob {
+        let epochs = self.epochs.is_dirty().then(|| self.epochs.entries().to_vec());
+        self.epochs.mark_clean();
+        RollJob {
+            dir: self.dir.clone(),
+            base_offset: roll.base_offset,
+            seal: Box::new(Seal::of(&self.active)),
+            snapshot: roll.snapshot.clone(),
+            epochs,
+            preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
+        }
+    }
+
+    /// Takes note of what a roll job did. Afterwards [`PartitionLog::sync_job`] has the sealed segment's files, and
+    /// [`PartitionLog::retention_pending`] may ask for another look.
+    pub fn finish_roll(&mut self, done: io::Result<RollDone>) -> Result<Progressed, LogError> {
+        let InFlight::Roll(roll) = std::mem::replace(&mut self.in_flight, InFlight::Nothing) else {
+            return Err(self.offline_error());
+        };
+        let active = done
+            .and_then(|done| ActiveSegment::new(done.files, roll.base_offset, roll.staged_ms, self.config.preallocate));
+        let active = match active {
+            Ok(active) => active,
+            Err(e) => return Err(self.write_failed("roll", e, vec![Staged::Roll(roll)])),
+        };
+        let old = std::mem::replace(&mut self.active, active);
+        self.unsynced.sealed(roll.base_offset, Seal::of(&old).files());
+        self.sealed.push_back(SealedSegment {
+            base_offset: old.base_offset,
+            size: old.size,
+            newest: Cell::new(Some(old.newest)),
+            has_aborted_txns: old.has_aborted_txns,
+        });
+        Ok(self.progressed())
+    }
+}

@@ -1,0 +1,140 @@
+//! Making it durable: what must be synced, and what that allows.
+
+use std::collections::VecDeque;
+use std::io;
+
+use kringle_runtime::File;
+
+use crate::error::LogError;
+
+use super::{PartitionLog, Progressed, State};
+
+/// What must reach the disk for everything written so far to be stable. The committer syncs the files one by one (`fdatasync`) or
+/// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
+#[derive(Clone, Debug)]
+pub struct SyncJob {
+    /// The active segment's log, and the files of segments sealed since the last sync.
+    pub files: Vec<File>,
+    /// Everything before this offset is stable afterwards.
+    pub upto: i64,
+}
+
+/// For `flush.messages` and `flush.ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unflushed {
+    /// Records that were written but not synced.
+    pub messages: i64,
+    /// When the oldest of them came, Unix milliseconds.
+    pub oldest_ms: i64,
+}
+
+/// A run of offsets.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    from: i64,
+    to: i64,
+}
+
+/// What is not durable yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unsynced {
+    /// Sealed segments: the offset after their last, and their files.
+    sealed: Vec<(i64, Vec<File>)>,
+    /// Offsets of acks=all batches that are not durable, in order; adjacent batches are one run.
+    all: VecDeque<Run>,
+    messages: i64,
+    oldest_ms: Option<i64>,
+    newest_ms: i64,
+}
+
+impl Unsynced {
+    pub(super) fn await_durable(&mut self, from: i64, to: i64) {
+        match self.all.back_mut() {
+            Some(last) if last.to == from => last.to = to,
+            _ => self.all.push_back(Run { from, to }),
+        }
+    }
+
+    /// First offset of the first acks=all batch that is not durable.
+    pub(super) fn first_undurable_all(&self, durable: i64) -> Option<i64> {
+        self.all.front().map(|run| run.from.max(durable))
+    }
+
+    /// Batches from `end` on are not written after all.
+    pub(super) fn forget_from(&mut self, end: i64) {
+        while self.all.back().is_some_and(|run| run.from >= end) {
+            self.all.pop_back();
+        }
+        if let Some(last) = self.all.back_mut() {
+            last.to = last.to.min(end);
+        }
+    }
+
+    pub(super) fn wrote(&mut self, messages: i64, staged_ms: i64) {
+        self.messages += messages;
+        self.oldest_ms.get_or_insert(staged_ms);
+        self.newest_ms = staged_ms;
+    }
+
+    pub(super) fn sealed(&mut self, end: i64, files: Vec<File>) {
+        self.sealed.push((end, files));
+    }
+
+    fn synced(&mut self, upto: i64, log_end: i64) {
+        self.sealed.retain(|(end, _)| *end > upto);
+        while self.all.front().is_some_and(|run| run.to <= upto) {
+            self.all.pop_front();
+        }
+        self.messages = log_end - upto;
+        // What is left came after the sync began; the newest of it is when `flush.ms` starts anew.
+        self.oldest_ms = (log_end > upto).then_some(self.newest_ms);
+    }
+}
+
+impl PartitionLog {
+    /// What must be synced for everything written so far to be stable; `None` if it is. Syncs may overlap writes and each other.
+    pub fn sync_job(&mut self) -> Option<SyncJob> {
+        let upto = self.offsets.log_end;
+        if self.state != State::Open || (self.offsets.durable >= upto && self.unsynced.sealed.is_empty()) {
+            return None;
+        }
+        let mut files: Vec<File> = self.unsynced.sealed.iter().flat_map(|(_, files)| files.clone()).collect();
+        if upto > self.active.base_offset {
+            files.push(self.active.log.clone());
+        }
+        Some(SyncJob { files, upto })
+    }
+
+    /// Everything before `upto` is stable, or the sync failed: then nobody knows what is, and the log is offline.
+    pub fn finish_sync(&mut self, upto: i64, result: io::Result<()>) -> Result<Progressed, LogError> {
+        if self.state == State::Offline {
+            return Err(self.offline_error());
+        }
+        if let Err(source) = result {
+            self.go_offline();
+            return Err(LogError::Offline { what: "sync", source });
+        }
+        let upto = upto.min(self.offsets.log_end);
+        if upto >= self.offsets.durable {
+            self.offsets.durable = upto;
+            self.unsynced.synced(upto, self.offsets.log_end);
+        }
+        self.settle_offsets();
+        Ok(self.progressed())
+    }
+
+    /// What was written and not synced, for `flush.messages` and `flush.ms`; `None` if there is nothing.
+    pub fn unflushed(&self) -> Option<Unflushed> {
+        let messages = self.offsets.log_end - self.offsets.durable;
+        let oldest_ms = self.unsynced.oldest_ms.unwrap_or(self.unsynced.newest_ms);
+        (messages > 0).then_some(Unflushed { messages, oldest_ms })
+    }
+
+    /// Whether `flush.messages` or `flush.ms` asks for a sync now.
+    pub fn flush_is_due(&self, now_ms: i64) -> bool {
+        self.unflushed().is_some_and(|unflushed| {
+            unflushed.messages >= self.config.flush_messages
+                || now_ms.saturating_sub(unflushed.oldest_ms) >= self.config.flush_ms
+        })
+    }
+}
