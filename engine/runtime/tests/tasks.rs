@@ -1,6 +1,7 @@
 //! Tasks, timers, channels and helper threads.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(clippy::disallowed_methods, reason = "the runtime is tested against the real clock")]
 
 mod common;
 
@@ -264,4 +265,17 @@ fn random_numbers_differ_between_shards() {
     let first: [u8; 16] = on_ring(async |World { rt, .. }| rt.random_bytes());
     let second: [u8; 16] = on_ring(async |World { rt, .. }| rt.random_bytes());
     assert_ne!(first, second);
+}
+
+#[test]
+fn a_turn_that_takes_too_long_is_counted() {
+    on_ring(async |World { rt, .. }| {
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_millis(15) {
+            std::hint::spin_loop();
+        }
+        rt.sleep(Duration::from_micros(1)).await;
+        let stats = rt.stats();
+        assert!(stats.stalls >= 1 && stats.longest_turn_us >= 15_000, "{stats:?}");
+    });
 }

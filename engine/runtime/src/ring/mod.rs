@@ -31,6 +31,7 @@ mod file;
 pub(crate) mod op;
 pub(crate) mod run;
 pub(crate) mod socket;
+mod stall;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

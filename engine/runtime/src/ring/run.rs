@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::executor::LocalBoxFuture;
+use crate::ring::stall::StallDetector;
 use crate::ring::{Park, Ring};
 use crate::rt::Rt;
 use crate::stats::count;
@@ -10,8 +11,9 @@ use crate::time::{Time, nanos};
 
 /// Tasks polled before completions and timers are looked at again.
 pub(crate) const POLLS_PER_TURN: u32 = 128;
-/// A turn that runs longer is a stall.
-const STALL: Duration = Duration::from_millis(10);
+/// A turn that has polled for so long ends early, looked at every `POLLS_PER_LOOK` tasks.
+const TURN: Duration = Duration::from_millis(1);
+const POLLS_PER_LOOK: u32 = 16;
 
 /// The clocks of a node.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,7 @@ pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'stat
     let executor = &inner.executor;
     let queue = executor.queue();
     let (_, finished) = executor.spawn(main);
+    let mut stalls = StallDetector::new();
     loop {
         inner.now.set(clock.now());
         inner.wall_ms.set(wall_ms());
@@ -47,13 +50,16 @@ pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'stat
         while polls < POLLS_PER_TURN {
             let Some(id) = queue.pop() else { break };
             polls += u32::from(executor.poll(id));
+            if polls.is_multiple_of(POLLS_PER_LOOK) && clock.now() - rt.now() > TURN {
+                break;
+            }
         }
         count(&inner.counters.polls, u64::from(polls));
         if finished.get() {
             break;
         }
         let end = if polls == 0 { rt.now() } else { clock.now() };
-        note_turn(rt, end - rt.now(), polls);
+        stalls.turn(rt, end, polls);
 
         if !ring.has_completions() && queue.park() {
             count(&inner.counters.parks, 1);
@@ -67,15 +73,4 @@ pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'stat
     }
     executor.cancel_all();
     ring.drain();
-}
-
-/// Counts turns that kept everyone else waiting.
-fn note_turn(rt: &Rt, took: Duration, polls: u32) {
-    let counters = &rt.inner.counters;
-    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    counters.longest_turn_us.set(counters.longest_turn_us.get().max(took_us));
-    if took > STALL {
-        count(&counters.stalls, 1);
-        tracing::warn!(shard = rt.index(), took_us, polls, "a loop turn took too long");
-    }
 }

@@ -1,0 +1,281 @@
+//! What the runtime costs on this machine: `cargo run --release -p kringle-runtime --example measure`.
+//!
+//! Each line is one measurement; the first number is the median of five rounds. Both ends run on this machine, so divide by two what
+//! two ends share.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a measurement for people"
+)]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kringle_runtime::{Host, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
+
+const ROUNDS: usize = 5;
+
+/// Microseconds per operation, the median of the rounds.
+async fn per_operation<F: AsyncFnMut()>(rt: &Rt, operations: u32, mut round: F) -> f64 {
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rt.yield_now().await;
+        let start = std::time::Instant::now();
+        round().await;
+        rounds.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(operations));
+    }
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+fn line(what: &str, us: f64) {
+    println!("{what:<58} {us:>9.3} us");
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Sends back what comes, until the peer closes.
+async fn echo(socket: Socket) {
+    while let Ok(chunk) = socket.recv().await {
+        if chunk.is_empty() || socket.send(vec![Bytes::copy_from_slice(&chunk)]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn listen_and_echo(rt: Rt, ready: kringle_runtime::Sender<std::net::SocketAddr>) {
+    let listener = rt.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    ready.send(listener.local_addr()).await.unwrap();
+    while let Ok((socket, _)) = listener.accept().await {
+        rt.spawn(echo(socket));
+    }
+}
+
+/// A connected pair of blocking sockets: the yardstick.
+fn plain_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    (client, server)
+}
+
+/// `count` round trips of `len` bytes.
+async fn round_trips(socket: &Socket, count: u32, len: usize) {
+    let message = Bytes::from(vec![7; len]);
+    for _ in 0..count {
+        socket.send(vec![message.clone()]).await.unwrap();
+        let mut missing = len;
+        while missing > 0 {
+            missing -= socket.recv().await.unwrap().len();
+        }
+    }
+}
+
+async fn tasks_and_timers(rt: &Rt) {
+    let us = per_operation(rt, 100_000, async || {
+        for _ in 0..100_000 {
+            rt.yield_now().await;
+        }
+    });
+    line("yield, and be polled again", us.await);
+    let us = per_operation(rt, 10_000, async || {
+        for _ in 0..10_000 {
+            let (reply, answer) = oneshot();
+            rt.spawn(async move { reply.send(1) });
+            answer.await.unwrap();
+        }
+    });
+    line("spawn a task and await its answer", us.await);
+    let us = per_operation(rt, 200, async || {
+        for _ in 0..200 {
+            rt.sleep(Duration::from_micros(100)).await;
+        }
+    });
+    line("sleep 100 us", us.await);
+}
+
+async fn between_shards(rt: &Rt, host: &Host) {
+    let (ask, mut questions) = channel::<Reply<u64>>(64);
+    let answer_all = move |_: Rt| -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Some(reply) = questions.recv().await {
+                reply.send(1);
+            }
+        })
+    };
+    let other = host.start("other", 1, None, answer_all).unwrap();
+    let us = per_operation(rt, 2000, async || {
+        for _ in 0..2000 {
+            let (reply, answer) = oneshot();
+            ask.send(reply).await.unwrap();
+            answer.await.unwrap();
+        }
+    });
+    line("question and answer between parked shards", us.await);
+    let us = per_operation(rt, 64_000, async || {
+        for _ in 0..1000 {
+            let mut answers = Vec::new();
+            for _ in 0..64 {
+                let (reply, answer) = oneshot();
+                ask.send(reply).await.unwrap();
+                answers.push(answer);
+            }
+            for answer in answers {
+                answer.await.unwrap();
+            }
+        }
+    });
+    line("the same, 64 at a time, each", us.await);
+    drop(ask);
+    other.join().unwrap();
+}
+
+async fn sockets(rt: &Rt, host: &Host) {
+    let (ready, mut addr) = channel(1);
+    let (local_ready, mut local_addr) = channel(1);
+    let _other = host.start("echo", 1, None, move |rt| Box::pin(listen_and_echo(rt, ready))).unwrap();
+    rt.spawn(listen_and_echo(rt.clone(), local_ready));
+    let (addr, local_addr) = (addr.recv().await.unwrap(), local_addr.recv().await.unwrap());
+
+    let socket = rt.connect(local_addr).await.unwrap();
+    let us = per_operation(rt, 5000, async || round_trips(&socket, 5000, 100).await);
+    line("round trip of 100 bytes, both ends on one shard", us.await);
+    let (mut client, mut server) = plain_pair();
+    let mut bytes = [0; 100];
+    let us = per_operation(rt, 5000, async || {
+        for _ in 0..5000 {
+            client.write_all(&bytes).unwrap();
+            server.read_exact(&mut bytes).unwrap();
+            server.write_all(&bytes).unwrap();
+            client.read_exact(&mut bytes).unwrap();
+        }
+    });
+    line("   the same by 4 plain system calls", us.await);
+    let socket = rt.connect(addr).await.unwrap();
+    let us = per_operation(rt, 5000, async || round_trips(&socket, 5000, 100).await);
+    line("round trip of 100 bytes, between parked shards", us.await);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 100];
+        while server.read_exact(&mut bytes).is_ok() {
+            server.write_all(&bytes).unwrap();
+        }
+    });
+    let us = per_operation(rt, 5000, async || {
+        for _ in 0..5000 {
+            client.write_all(&bytes).unwrap();
+            client.read_exact(&mut bytes).unwrap();
+        }
+    });
+    line("   the same by blocking threads", us.await);
+    let us = per_operation(rt, 200, async || round_trips(&socket, 200, 1 << 20).await);
+    line("round trip of 1 MiB, between shards", us.await);
+
+    let before = rt.stats();
+    let us = per_operation(rt, 64_000, async || {
+        let mut answers = Vec::new();
+        for _ in 0..64 {
+            let socket = rt.connect(addr).await.unwrap();
+            let (reply, answer) = oneshot();
+            rt.spawn(async move {
+                round_trips(&socket, 1000, 100).await;
+                reply.send(());
+            });
+            answers.push(answer);
+        }
+        for answer in answers {
+            answer.await.unwrap();
+        }
+    });
+    line("round trip of 100 bytes, 64 connections, each", us.await);
+    let after = rt.stats();
+    let trips = (64_000 * ROUNDS) as f64;
+    let (enters, turns) = ((after.enters - before.enters) as f64, (after.turns - before.turns) as f64);
+    println!("{:<58} {:>9.3}, turns {:.3}", "   io_uring_enter calls per round trip", enters / trips, turns / trips);
+
+    let resident = resident_kib();
+    let mut idle = Vec::new();
+    for _ in 0..5000 {
+        idle.push(rt.connect(addr).await.unwrap());
+    }
+    rt.sleep(Duration::from_millis(200)).await;
+    let grown = (resident_kib() - resident) as f64;
+    println!("{:<58} {:>9.3} KiB", "an idle connection, both ends with a task each", grown / 5000.0);
+}
+
+async fn files(rt: &Rt, dir: &std::path::Path) {
+    let file = rt.fs().open(dir.join("measure.tmp"), Open::Create).unwrap();
+    let page = Bytes::from(vec![7; 4096]);
+    let us = per_operation(rt, 2000, async || {
+        for n in 0..2000 {
+            rt.write_at(&file, vec![page.clone()], n * 4096).await.unwrap();
+        }
+    });
+    line("buffered append of 4 KiB, ring", us.await);
+    let us = per_operation(rt, 2000, async || {
+        for n in 0..2000 {
+            file.write_all_at(&mut [std::io::IoSlice::new(&page)], n * 4096).unwrap();
+        }
+    });
+    line("buffered append of 4 KiB, inline", us.await);
+    let mut buf = Some(rt.frame_buf(64 << 10));
+    let us = per_operation(rt, 2000, async || {
+        for n in 0..2000 {
+            let mut empty = buf.take().unwrap();
+            empty.clear();
+            let (read, back) = rt.read_at(&file, n * 4096 % (1 << 20), empty).await;
+            read.unwrap();
+            buf = Some(back);
+        }
+    });
+    line("cached read of 64 KiB, ring", us.await);
+    let us = per_operation(rt, 2000, async || {
+        for _ in 0..2000 {
+            assert_eq!(file.cached_prefix(0, 1 << 20), 1 << 20);
+        }
+    });
+    line("cachestat of 1 MiB", us.await);
+    let us = per_operation(rt, 20, async || {
+        for n in 0..20 {
+            rt.write_at(&file, vec![page.clone()], n * 4096).await.unwrap();
+            rt.datasync(&file).await.unwrap();
+        }
+    });
+    line("append of 4 KiB and fdatasync", us.await);
+    let us = per_operation(rt, 2000, async || {
+        for _ in 0..2000 {
+            rt.blocking(|_| ()).await;
+        }
+    });
+    line("blocking work on a helper thread", us.await);
+    rt.fs().remove_file(dir.join("measure.tmp")).unwrap();
+}
+
+fn main() {
+    let host = Host::real(RealOptions::default()).unwrap();
+    println!("{}", host.describe());
+    let dir = std::env::temp_dir();
+    println!("files in {} ({})", dir.display(), host.fs().kind(&dir));
+    let inner = host.clone();
+    let before = resident_kib();
+    let main = move |rt: Rt| -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            println!("{:<58} {:>9} KiB", "a shard at rest", resident_kib() - before);
+            tasks_and_timers(&rt).await;
+            between_shards(&rt, &inner).await;
+            sockets(&rt, &inner).await;
+            files(&rt, &dir).await;
+        })
+    };
+    host.start("measure", 0, None, main).unwrap().join().unwrap();
+    // The echo shard never ends by itself.
+    std::process::exit(0);
+}
