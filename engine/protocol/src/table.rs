@@ -399,3 +399,46 @@ impl<'a> Lines<'a> {
         TableError { line: self.last, what }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Table, String> {
+        let mut table = Table::default();
+        table.parse(text).map_err(|e| e.to_string())?;
+        Ok(table)
+    }
+
+    #[test]
+    fn nested_and_common_structs_are_found_by_the_fields_that_name_them() {
+        let text = "# a comment\ndata M versions=0-2 flexible=1+\n  A []Inner 1+ key\n    X int8 0+\n  B Common 0-1 null=1+ tag=3\n  \
+                    struct Common 0+\n    Y []Inner 0+\n";
+        let table = parse(text).unwrap();
+        let message = &table.messages[0];
+        let (a, b) = (&message.fields[0], &message.fields[1]);
+        assert_eq!((message.structs.len(), message.flexible_from()), (2, 1));
+        assert_eq!(a.ty, Type::Array(Box::new(Type::Struct(0))));
+        assert_eq!((message.structs[0].name.as_str(), message.structs[0].versions.min), ("Inner", 1));
+        assert_eq!((&b.ty, b.tag, b.nullable.min), (&Type::Struct(1), Some(3), 1));
+        assert_eq!(message.structs[1].fields[0].ty, a.ty);
+        // One count, compact, and the end of the tagged fields.
+        assert_eq!(message.min_len(&message.fields, 1), 2);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        for (text, told) in [
+            ("record M versions=0", "line 1: unknown kind of message Some(\"record\")"),
+            ("data M", "line 1: a message has no versions"),
+            ("data M versions=0 flexibel=0", "line 1: unknown word flexibel=0"),
+            ("data M versions=0\n  A int128 0+", "line 2: unknown type int128"),
+            ("data M versions=0\n  A int8 x", "line 2: no range of versions: x"),
+            ("data M versions=0\n  A int8 0+ nul=0", "line 2: unknown word nul=0"),
+            ("data M versions=0\n  A Missing 0+", "line 2: no struct Missing"),
+            ("data M versions=0\n      A int8 0+", "line 1: a line is indented too far"),
+        ] {
+            assert_eq!(parse(text).err().as_deref(), Some(told), "{text}");
+        }
+    }
+}

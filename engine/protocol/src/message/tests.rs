@@ -6,7 +6,8 @@ use super::Message;
 use crate::consumer_group_member_metadata_value::ClassicMemberMetadata;
 use crate::fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, PartitionData};
 use crate::messages::{
-    ConsumerGroupMemberMetadataValue, FetchResponse, InitProducerIdRequest, MetadataRequest, RequestHeader,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataValue, FetchResponse, InitProducerIdRequest,
+    MetadataRequest, RequestHeader,
 };
 use crate::metadata_request::MetadataRequestTopic;
 use crate::{DecodeError, EncodeError, Reader, Records, Writer};
@@ -58,11 +59,24 @@ fn the_client_id_of_a_flexible_header_keeps_its_old_form() {
 }
 
 #[test]
-fn unknown_tagged_fields_are_passed_over_and_lengths_of_known_ones_must_hold() {
+fn unknown_tagged_fields_are_passed_over() {
     let header: RequestHeader = decode(b"\0\0\0\0\0\0\0\x07\xff\xff\x01\x63\x03abc", 2).unwrap();
     assert_eq!((header.correlation_id, header.client_id), (7, None));
     let cut = decode::<RequestHeader>(b"\0\0\0\0\0\0\0\x07\xff\xff\x01\x63\x04abc", 2);
     assert!(matches!(cut, Err(DecodeError::Truncated { .. })));
+}
+
+#[test]
+fn a_known_tagged_field_must_have_the_length_it_says() {
+    let value: ConsumerGroupMetadataValue = decode(b"\0\0\0\x05\x01\0\x08\0\0\0\0\0\0\0\x07", 0).unwrap();
+    assert_eq!(value, ConsumerGroupMetadataValue { epoch: 5, metadata_hash: 7 });
+    let wrong: [&[u8]; 2] = [b"\0\0\0\x05\x01\0\x07\0\0\0\0\0\0\0\x07", b"\0\0\0\x05\x01\0\x09\0\0\0\0\0\0\0\x07\0"];
+    for bytes in wrong {
+        assert_eq!(
+            decode::<ConsumerGroupMetadataValue>(bytes, 0),
+            Err(DecodeError::TagLength { tag: 0, position: 15 })
+        );
+    }
 }
 
 #[test]
