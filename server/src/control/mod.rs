@@ -6,13 +6,23 @@
 //!
 //! All of it runs on the control thread, which may block; shards only read the published image.
 
+pub mod control_records;
 pub mod controller;
 pub mod features;
+pub mod format;
 pub mod image;
+pub mod load;
+pub mod metadata_log;
+pub mod plane;
+pub mod quorum;
+pub mod quorum_state;
 pub mod replay;
 pub mod snapshot;
+pub mod snapshot_file;
 pub mod topic_names;
 pub mod versions;
+
+pub use plane::{ControlError, ControlPlane};
 
 #[cfg(test)]
 mod testing;

@@ -64,18 +64,8 @@ impl From<config::Refusal> for Refusal {
 }
 
 impl Context<'_> {
-    /// An id that is no reserved one and does not begin with a dash, which tools would take for a flag.
-    pub(super) fn new_id(&mut self) -> Uuid {
-        loop {
-            let mut bytes = (self.random)();
-            // Version 4, variant 2, as Java's UUID.randomUUID.
-            bytes[6] = bytes[6] & 0x0f | 0x40;
-            bytes[8] = bytes[8] & 0x3f | 0x80;
-            // Base64 writes '-' for 62: the first six bits.
-            if bytes[0] >> 2 != 62 {
-                return Uuid::from_bytes(bytes);
-            }
-        }
+    fn new_id(&mut self) -> Uuid {
+        new_id(&mut *self.random)
     }
 
     /// What was configured for brokers while they run.
@@ -87,5 +77,19 @@ impl Context<'_> {
     /// Whether a broker may be given replicas and lead them.
     fn is_active(&self, broker: i32) -> bool {
         self.image.broker(broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
+    }
+}
+
+/// An id that is no reserved one and does not begin with a dash, which tools would take for a flag.
+pub fn new_id(random: &mut dyn FnMut() -> [u8; 16]) -> Uuid {
+    loop {
+        let mut bytes = random();
+        // Version 4, variant 2, as Java's UUID.randomUUID.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        // Base64 writes '-' for 62: the first six bits.
+        if bytes[0] >> 2 != 62 {
+            return Uuid::from_bytes(bytes);
+        }
     }
 }
