@@ -250,6 +250,3 @@ impl PartitionLog {
         self.offsets.staged_end = self.offsets.log_end;
     }
 }
-
-#[cfg(test)]
-mod tests;
