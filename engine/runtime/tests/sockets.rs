@@ -63,9 +63,9 @@ fn an_echo_comes_back_as_it_was_sent() {
 
 #[test]
 fn a_send_larger_than_the_socket_takes_arrives_whole() {
-    on_each_driver(async |World { rt, .. }| {
+    on_each_driver(async |World { rt, overflow_bytes, .. }| {
         let (client, server) = pair(&rt).await;
-        let bytes = pattern(20 << 20);
+        let bytes = pattern(overflow_bytes);
         let bufs: Vec<Bytes> = bytes.chunks(7001).map(Bytes::copy_from_slice).collect();
         rt.spawn(async move { server.send(bufs).await.unwrap() });
         assert!(receive(&client, bytes.len()).await == bytes);
@@ -76,7 +76,7 @@ fn a_send_larger_than_the_socket_takes_arrives_whole() {
 fn a_known_length_is_received_into_its_own_buffer_and_no_further() {
     on_each_driver(async |World { rt, .. }| {
         let (client, server) = pair(&rt).await;
-        let bytes = pattern(1 << 20);
+        let bytes = pattern(300_000);
         let sent = bytes.clone();
         rt.spawn(async move { server.send(vec![sent, Bytes::from_static(b"next")]).await.unwrap() });
         let mut buf = rt.frame_buf(bytes.len());
@@ -191,9 +191,9 @@ fn more_connections_than_shared_buffers_all_receive_while_every_chunk_is_kept() 
 
 #[test]
 fn file_bytes_go_out_without_a_copy_and_the_full_socket_says_so() {
-    on_each_driver(async |World { rt, dir, .. }| {
+    on_each_driver(async |World { rt, dir, overflow_bytes, .. }| {
         let (client, server) = pair(&rt).await;
-        let bytes = pattern(8 << 20);
+        let bytes = pattern(overflow_bytes);
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
         let total = bytes.len();

@@ -4,9 +4,9 @@
 //! machine. One OS thread polls all tasks, one at a time, in an order drawn from the seed; when nothing is ready the virtual
 //! clock moves to the next timer or event. The same seed gives the same run, down to [`Sim::trace_hash`].
 //!
-//! Simulated now: scheduling, clocks, latencies, partial receives and small socket buffers, a page cache that is cold after a
-//! restart, power cuts that lose or tear what was not synced, kill -9. Not yet: failing reads, writes and syncs, full disks, network
-//! partitions; [`Faults`] is their place.
+//! Simulated are scheduling, clocks, latencies, partial receives, small socket buffers, resets and partitions; a page cache that is
+//! cold after a restart, power cuts that lose or tear what was not synced, kill -9; and, where [`DiskFaults`] ask for it, failing
+//! reads, writes and syncs and full disks.
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc, sync::{Arc, atomic::{AtomicBool, Ordering}}, time::Duration};
@@ -38,7 +38,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-pub use crate::sim::faults::Faults;
+pub use crate::sim::faults::{DiskFaults, Faults};
 pub use crate::sim::node::SimNode;
 
 use crate::executor::{Bell, Executor, TaskId};
@@ -84,7 +84,7 @@ impl Sim {
     pub fn node(&mut self, name: &str) -> SimNode {
         let mut state = self.world.lock();
         let number = state.nodes.len();
-        let fs = SimFs::new(Arc::clone(&self.world.clock));
+        let fs = SimFs::new(Arc::clone(&self.world.clock), state.random.next_u64());
         state.nodes.push(Node { name: name.to_owned(), ip: World::address(number), fs, life: 0 });
         SimNode { world: Arc::clone(&self.world), number }
     }
@@ -92,6 +92,26 @@ impl Sim {
     /// Changes how unkind the world is.
     pub fn faults(&mut self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.world.lock().faults);
+    }
+
+    /// Changes how unkind a machine's disk is; also across its restarts.
+    pub fn disk_faults(&mut self, node: &SimNode, change: impl FnOnce(&mut DiskFaults)) {
+        let fs = self.world.lock().nodes[node.number].fs.clone();
+        fs.change_faults(change);
+    }
+
+    /// Cuts the network between two machines: what is sent arrives only after [`Sim::heal`], and nobody connects.
+    pub fn partition(&mut self, a: &SimNode, b: &SimNode) {
+        let mut state = self.world.lock();
+        state.note(&[7, a.number as u64, b.number as u64]);
+        state.net.partition(a.number, b.number);
+    }
+
+    /// Mends the network between two machines: what was held back arrives now.
+    pub fn heal(&mut self, a: &SimNode, b: &SimNode) {
+        let mut state = self.world.lock();
+        state.note(&[8, a.number as u64, b.number as u64]);
+        state.net.heal(a.number, b.number);
     }
 
     /// Runs until `done` says so, or for `limit` of virtual time, or until nothing can ever happen any more. Gives what `done`

@@ -3,12 +3,13 @@
 //! A pipe carries bytes in order with a seeded latency, holds a bounded number of them (in flight and arrived), and gives them to
 //! its reader in pieces of seeded size. Its writer's end is open until it closes or is reset.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,6 +23,9 @@ use crate::time::Time;
 const CHUNK_BYTES: usize = 16 << 10;
 /// Connections that may wait to be accepted.
 const BACKLOG: usize = 4096;
+/// How often and how long a connection is tried through a partition, about as Linux does.
+const CONNECT_RETRY: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 /// First of the ports that are given out.
 const FIRST_FREE_PORT: u16 = 32_768;
 
@@ -35,6 +39,17 @@ impl PipeId {
     }
 }
 
+/// What reaches the reader's end of a pipe.
+pub(crate) enum Arrival {
+    Bytes(Bytes),
+    /// The writer has closed.
+    End,
+    /// The reader has closed: travels the other way, but a partition holds it back like the rest.
+    ReaderGone,
+    /// The other machine is gone.
+    Reset,
+}
+
 /// One direction of a connection.
 struct Pipe {
     writer_node: usize,
@@ -43,6 +58,8 @@ struct Pipe {
     in_flight: usize,
     arrived: VecDeque<Bytes>,
     arrived_bytes: usize,
+    /// What a partition holds back.
+    held_back: Vec<Arrival>,
     /// Nothing overtakes: the next bytes arrive no earlier.
     last_arrival: Time,
     writer_closed: bool,
@@ -95,11 +112,17 @@ struct Listening {
     waker: Option<Waker>,
 }
 
+/// Two machines, whichever comes first.
+fn unordered(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
+
 /// All connections and listeners of the world.
 #[derive(Default)]
 pub(crate) struct Net {
     pipes: BTreeMap<PipeId, Pipe>,
     listeners: BTreeMap<(usize, u16), Listening>,
+    partitions: BTreeSet<(usize, usize)>,
     next_pipe: u64,
     ports_given: u64,
 }
@@ -115,6 +138,7 @@ impl Net {
             in_flight: 0,
             arrived: VecDeque::new(),
             arrived_bytes: 0,
+            held_back: Vec::new(),
             last_arrival: Time::ZERO,
             writer_closed: false,
             ended: false,
@@ -138,30 +162,63 @@ impl Net {
         }
     }
 
-    pub(crate) fn arrive(&mut self, id: PipeId, bytes: Bytes) {
+    pub(crate) fn arrive(&mut self, id: PipeId, arrival: Arrival) {
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        pipe.in_flight -= bytes.len();
-        if pipe.reader_gone {
-            pipe.wake_writer();
+        if self.partitions.contains(&unordered(pipe.writer_node, pipe.reader_node)) {
+            pipe.held_back.push(arrival);
             return;
         }
-        pipe.arrived_bytes += bytes.len();
-        pipe.arrived.push_back(bytes);
+        match arrival {
+            Arrival::End => pipe.ended = true,
+            Arrival::Reset => pipe.reset = true,
+            Arrival::ReaderGone => {
+                pipe.reader_gone = true;
+                pipe.arrived.clear();
+                pipe.arrived_bytes = 0;
+            }
+            Arrival::Bytes(bytes) => {
+                pipe.in_flight -= bytes.len();
+                if !pipe.reader_gone {
+                    pipe.arrived_bytes += bytes.len();
+                    pipe.arrived.push_back(bytes);
+                }
+            }
+        }
         pipe.wake_reader();
+        pipe.wake_writer();
+        self.forget_if_done(id);
     }
 
-    pub(crate) fn end(&mut self, id: PipeId) {
-        let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        pipe.ended = true;
-        pipe.wake_reader();
+    pub(crate) fn partition(&mut self, a: usize, b: usize) {
+        self.partitions.insert(unordered(a, b));
     }
 
-    /// Breaks every connection and listener of a machine at once, as a power cut does.
+    pub(crate) fn heal(&mut self, a: usize, b: usize) {
+        let healed = unordered(a, b);
+        self.partitions.remove(&healed);
+        let between = self.pipes.iter_mut().filter(|(_, p)| unordered(p.writer_node, p.reader_node) == healed);
+        let held_back: Vec<_> = between.map(|(id, pipe)| (*id, std::mem::take(&mut pipe.held_back))).collect();
+        for (id, arrivals) in held_back {
+            for arrival in arrivals {
+                self.arrive(id, arrival);
+            }
+        }
+    }
+
+    fn is_partitioned(&self, a: usize, b: usize) -> bool {
+        self.partitions.contains(&unordered(a, b))
+    }
+
+    /// Breaks every connection of a machine at once, as a power cut does.
     pub(crate) fn reset_node(&mut self, node: usize) {
-        for pipe in self.pipes.values_mut().filter(|pipe| pipe.writer_node == node || pipe.reader_node == node) {
-            pipe.reset = true;
-            pipe.wake_reader();
-            pipe.wake_writer();
+        let touches = |pipe: &Pipe| pipe.writer_node == node || pipe.reader_node == node;
+        let pipes: Vec<PipeId> = self.pipes.iter().filter(|(_, pipe)| touches(pipe)).map(|(id, _)| *id).collect();
+        self.reset(&pipes);
+    }
+
+    fn reset(&mut self, pipes: &[PipeId]) {
+        for id in pipes {
+            self.arrive(*id, Arrival::Reset);
         }
     }
 
@@ -173,13 +230,14 @@ impl Net {
 }
 
 impl State {
-    fn network_latency(&mut self, local: bool) -> std::time::Duration {
+    fn network_latency(&mut self, local: bool) -> Duration {
         let latency = self.latency(self.faults.network_latency);
         if local { latency / 10 } else { latency }
     }
 
     /// Puts up to `bytes.len()` bytes on their way. 0: no room.
-    fn transmit(&mut self, now: Time, id: PipeId, bytes: &Bytes) -> io::Result<usize> {
+    fn transmit(&mut self, now: Time, end: &End, bytes: &Bytes) -> io::Result<usize> {
+        let id = end.sends;
         let Some(pipe) = self.net.pipes.get(&id) else { return Err(io::ErrorKind::BrokenPipe.into()) };
         if let Some(error) = pipe.broken() {
             return Err(error);
@@ -188,12 +246,17 @@ impl State {
         if n == 0 {
             return Ok(0);
         }
+        let reset_once_in = self.faults.reset_once_in;
+        if self.once_in(reset_once_in) {
+            self.net.reset(&[end.sends, end.receives]);
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let at = self.arrival(now, id);
         if let Some(pipe) = self.net.pipes.get_mut(&id) {
             pipe.in_flight += n;
         }
         // A copy, as the socket's would be: the sender may reuse its buffer.
-        self.schedule(at, Event::Arrive(id, Bytes::copy_from_slice(&bytes[..n])));
+        self.schedule(at, Event::Arrive(id, Arrival::Bytes(Bytes::copy_from_slice(&bytes[..n]))));
         Ok(n)
     }
 
@@ -210,22 +273,13 @@ impl State {
         let Some(pipe) = self.net.pipes.get_mut(&id).filter(|pipe| !pipe.writer_closed) else { return };
         pipe.writer_closed = true;
         let at = self.arrival(now, id);
-        self.schedule(at, Event::End(id));
-        self.net.forget_if_done(id);
-    }
-
-    fn close_reading(&mut self, id: PipeId) {
-        let Some(pipe) = self.net.pipes.get_mut(&id) else { return };
-        pipe.reader_gone = true;
-        pipe.arrived.clear();
-        pipe.arrived_bytes = 0;
-        pipe.wake_writer();
+        self.schedule(at, Event::Arrive(id, Arrival::End));
         self.net.forget_if_done(id);
     }
 
     fn close(&mut self, now: Time, end: &End) {
         self.close_writing(now, end.sends);
-        self.close_reading(end.receives);
+        self.net.arrive(end.receives, Arrival::ReaderGone);
     }
 }
 
@@ -304,6 +358,13 @@ impl SimSocket {
         };
         world.delay(latency).await;
         let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable))?;
+        let given_up = world.now() + CONNECT_TIMEOUT;
+        while world.lock().net.is_partitioned(node, to) {
+            if world.now() >= given_up {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            world.delay(CONNECT_RETRY).await;
+        }
         let mut state = world.lock();
         let full = |listening: &Listening| listening.waiting.len() >= BACKLOG;
         if state.net.listeners.get(&(to, addr.port())).is_none_or(full) {
@@ -389,7 +450,7 @@ impl SimSocket {
     pub(crate) async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         for mut buf in bufs {
             while !buf.is_empty() {
-                let n = self.world.lock().transmit(self.world.now(), self.end.sends, &buf)?;
+                let n = self.world.lock().transmit(self.world.now(), &self.end, &buf)?;
                 if n == 0 {
                     self.writable().await?;
                 }
@@ -407,7 +468,7 @@ impl SimSocket {
         if n == 0 {
             return Ok(0);
         }
-        match self.world.lock().transmit(self.world.now(), self.end.sends, &Bytes::from(bytes))? {
+        match self.world.lock().transmit(self.world.now(), &self.end, &Bytes::from(bytes))? {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             n => Ok(n),
         }

@@ -48,11 +48,7 @@ impl SimThread {
         let mut buf = buf;
         let span = {
             let state = self.world.lock();
-            if state.faults.cold_cache || sim(file).is_cold() {
-                state.faults.cold_read_latency
-            } else {
-                state.faults.disk_latency
-            }
+            if sim(file).is_cold() { state.faults.cold_read_latency } else { state.faults.disk_latency }
         };
         self.latency(span).await;
         let mut bytes = vec![0; buf.remaining()];
@@ -68,8 +64,7 @@ impl SimThread {
         let until = sim(file).changes();
         let span = self.world.lock().faults.sync_latency;
         self.latency(span).await;
-        sim(file).sync_until(until);
-        Ok(())
+        sim(file).sync_until(until)
     }
 
     pub(crate) async fn sync_range(&self) -> io::Result<()> {

@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::sim::disk::SimFs;
 use crate::sim::faults::Faults;
-use crate::sim::net::{Net, PipeId};
+use crate::sim::net::{Arrival, Net, PipeId};
 use crate::sim::node::Start;
 use crate::time::{Time, nanos};
 
@@ -50,10 +49,8 @@ impl Clock {
 /// Something that happens at a point in time.
 pub(crate) enum Event {
     Wake(Waker),
-    /// Bytes reach the other end of a pipe.
-    Arrive(PipeId, Bytes),
-    /// The end of the stream reaches the other end of a pipe.
-    End(PipeId),
+    /// Bytes, or their end, reach the other end of a pipe.
+    Arrive(PipeId, Arrival),
 }
 
 struct Scheduled {
@@ -146,13 +143,13 @@ impl State {
             let Some(Reverse(next)) = self.events.pop() else { break };
             match next.event {
                 Event::Wake(waker) => waker.wake(),
-                Event::Arrive(pipe, bytes) => {
-                    self.note(&[1, pipe.number(), bytes.len() as u64]);
-                    self.net.arrive(pipe, bytes);
-                }
-                Event::End(pipe) => {
-                    self.note(&[2, pipe.number()]);
-                    self.net.end(pipe);
+                Event::Arrive(pipe, arrival) => {
+                    let len = match &arrival {
+                        Arrival::Bytes(bytes) => bytes.len() as u64,
+                        Arrival::End | Arrival::ReaderGone | Arrival::Reset => 0,
+                    };
+                    self.note(&[1, pipe.number(), len]);
+                    self.net.arrive(pipe, arrival);
                 }
             }
         }

@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(crate) host: Host,
     /// An empty directory of the driver's file system.
     pub(crate) dir: PathBuf,
+    /// More than a connection holds on its way.
+    pub(crate) overflow_bytes: usize,
 }
 
 /// A host on this machine.
@@ -34,7 +36,7 @@ where
     let (sent, received) = std::sync::mpsc::channel();
     let (path, inner) = (dir.path().to_owned(), host.clone());
     let thread = host.start("test", 0, None, move |rt| {
-        let world = World { rt, host: inner, dir: path };
+        let world = World { rt, host: inner, dir: path, overflow_bytes: 20 << 20 };
         Box::pin(async move { sent.send(body(world).await).unwrap() })
     });
     thread.unwrap().join().unwrap();
@@ -58,7 +60,7 @@ where
         let thread = host.start("test", 0, None, move |rt| {
             let dir = PathBuf::from("/data");
             rt.fs().create_dir_all(&dir).unwrap();
-            let world = World { rt, host: inner, dir };
+            let world = World { rt, host: inner, dir, overflow_bytes: 600 << 10 };
             Box::pin(async move {
                 body(world).await;
                 flag.store(true, Ordering::Relaxed);
