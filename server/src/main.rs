@@ -1,3 +1,7 @@
-//! The Kafka broker on io_uring.
+//! `kringle [server.properties] [--override key=value ...]`: runs a broker until Ctrl-C or SIGTERM.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kringle::cli::main()
+}

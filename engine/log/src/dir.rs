@@ -210,19 +210,30 @@ impl LogDir {
         Ok(listing)
     }
 
-    /// Takes a log out of the directory's topics: renames it to `<topic>-<partition>.<unique>-delete` (or `-stray`), durably. Its
-    /// new path, to be removed later. `unique` is random.
+    /// See [`rename_away`].
     pub fn rename_away(&self, partition: &TopicPartition, purpose: Purpose, unique: u128) -> io::Result<PathBuf> {
-        let to = self.path.join(away_name(partition, purpose, unique));
-        self.fs.rename(self.partition_path(partition), &to)?;
-        self.fs.sync_dir(&self.path)?;
-        Ok(to)
+        rename_away(&self.fs, &self.path, partition, purpose, unique)
     }
 
     /// Removes a directory that was renamed away. Blocking, perhaps for long.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.fs.remove_dir_all(path)
     }
+}
+
+/// Takes a log out of the directory's topics: renames it to `<topic>-<partition>.<unique>-delete` (or `-stray`), durably. Its
+/// new path, to be removed later. `unique` is random. Blocking.
+pub fn rename_away(
+    fs: &Fs,
+    log_dir: &Path,
+    partition: &TopicPartition,
+    purpose: Purpose,
+    unique: u128,
+) -> io::Result<PathBuf> {
+    let to = log_dir.join(away_name(partition, purpose, unique));
+    fs.rename(log_dir.join(partition.to_string()), &to)?;
+    fs.sync_dir(log_dir)?;
+    Ok(to)
 }
 
 fn suffix(purpose: Purpose) -> &'static str {

@@ -53,7 +53,7 @@ pub use checkpoint::{
 pub use compression::Compression;
 pub use config::{LogConfig, TopicCompression};
 pub use control::EndTxnMarker;
-pub use dir::{Checkpoint, DirError, Listing, LogDir, MetaProperties, PartitionDir, Purpose};
+pub use dir::{Checkpoint, DirError, Listing, LogDir, MetaProperties, PartitionDir, Purpose, rename_away};
 pub use epochs::EpochEntry;
 pub use error::{AppendError, LogError, ReadError};
 pub use partition::{

@@ -131,7 +131,7 @@ pub struct QuorumState {
 }
 
 /// Makes the sixteen random bytes of an id.
-pub type Random = Box<dyn FnMut() -> [u8; 16] + Send>;
+pub type Random = Box<dyn FnMut() -> [u8; 16]>;
 
 /// The control plane of one node.
 pub struct ControlPlane {

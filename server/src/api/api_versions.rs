@@ -1,0 +1,143 @@
+//! ApiVersions (key 18): what this broker serves. What is not in [`SERVED`] is not advertised, and closes the connection.
+
+use std::rc::Rc;
+
+use kringle_protocol::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+use kringle_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kringle_protocol::{ApiKey, ErrorCode, Message};
+
+use super::{Answer, Close, Request};
+use crate::control::features;
+use crate::net::connection::Connection;
+use crate::net::response::Response;
+
+/// The APIs of this broker, each in exactly the versions of Kafka 4.3.1.
+pub(crate) const SERVED: &[ApiKey] = &[
+    ApiKey::PRODUCE,
+    ApiKey::FETCH,
+    ApiKey::LIST_OFFSETS,
+    ApiKey::METADATA,
+    ApiKey::OFFSET_COMMIT,
+    ApiKey::OFFSET_FETCH,
+    ApiKey::FIND_COORDINATOR,
+    ApiKey::JOIN_GROUP,
+    ApiKey::HEARTBEAT,
+    ApiKey::LEAVE_GROUP,
+    ApiKey::SYNC_GROUP,
+    ApiKey::DESCRIBE_GROUPS,
+    ApiKey::LIST_GROUPS,
+    ApiKey::API_VERSIONS,
+    ApiKey::CREATE_TOPICS,
+    ApiKey::DELETE_TOPICS,
+    ApiKey::DELETE_RECORDS,
+    ApiKey::INIT_PRODUCER_ID,
+    ApiKey::OFFSET_FOR_LEADER_EPOCH,
+    ApiKey::DESCRIBE_CONFIGS,
+    ApiKey::ALTER_CONFIGS,
+    ApiKey::DESCRIBE_LOG_DIRS,
+    ApiKey::CREATE_PARTITIONS,
+    ApiKey::DELETE_GROUPS,
+    ApiKey::INCREMENTAL_ALTER_CONFIGS,
+    ApiKey::LIST_PARTITION_REASSIGNMENTS,
+    ApiKey::OFFSET_DELETE,
+    ApiKey::DESCRIBE_QUORUM,
+    ApiKey::UPDATE_FEATURES,
+    ApiKey::DESCRIBE_CLUSTER,
+    ApiKey::DESCRIBE_PRODUCERS,
+    ApiKey::DESCRIBE_TOPIC_PARTITIONS,
+];
+
+/// Whether any version of the API is served.
+pub(crate) fn is_served(key: ApiKey) -> bool {
+    SERVED.contains(&key)
+}
+
+/// Whether this version of the API is served. Produce 0-2 are advertised for old librdkafka's sake, but not served.
+pub(crate) fn serves(key: ApiKey, version: i16) -> bool {
+    let min = if key == ApiKey::PRODUCE { 3 } else { key.min_version() };
+    (min..=key.max_version()).contains(&version)
+}
+
+/// Answers without looking at anything but the node's features.
+///
+/// # Errors
+/// An undecodable request.
+pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Result<Answer, Close> {
+    let key = ApiKey::API_VERSIONS;
+    let version = request.version;
+    if !serves(key, version) {
+        // The client cannot know our versions yet, so it is told in the oldest one.
+        let response = ApiVersionsResponse {
+            error_code: ErrorCode::UNSUPPORTED_VERSION.into(),
+            api_keys: vec![one(key)],
+            ..ApiVersionsResponse::default()
+        };
+        return Ok(Answer::Response(Response::encode(key, 0, request.correlation_id, &response, Vec::new())?));
+    }
+    let body = ApiVersionsRequest::decode(&mut request.body, version)?;
+    let response = if version >= 3 && !(is_name(&body.client_software_name) && is_name(&body.client_software_version)) {
+        ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST.into(), ..ApiVersionsResponse::default() }
+    } else {
+        everything(connection, version)
+    };
+    Ok(Answer::Response(Response::encode(key, version, request.correlation_id, &response, Vec::new())?))
+}
+
+fn everything(connection: &Connection, version: i16) -> ApiVersionsResponse {
+    let image = connection.shard.image();
+    let supported = features::SUPPORTED.iter().filter(|feature| version >= 4 || feature.min > 0).map(|feature| {
+        SupportedFeatureKey { name: feature.name.to_owned(), min_version: feature.min, max_version: feature.max }
+    });
+    let finalized = features::advertised(&image).into_iter().map(|(name, level)| FinalizedFeatureKey {
+        name: name.to_owned(),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(|key| one(*key)).collect(),
+        supported_features: supported.collect(),
+        finalized_features_epoch: image.offset(),
+        finalized_features: finalized.collect(),
+        ..ApiVersionsResponse::default()
+    }
+}
+
+fn one(key: ApiKey) -> ApiVersion {
+    ApiVersion {
+        api_key: key.into(),
+        min_version: key.min_version(),
+        max_version: key.max_version(),
+        ..ApiVersion::default()
+    }
+}
+
+/// Kafka's pattern for the name and version of client software: letters, digits, `.` and `-`, which only stand inside.
+fn is_name(text: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.chars().all(inside) && edge(text.chars().next()) && edge(text.chars().last())
+}
+
+#[cfg(test)]
+mod tests {
+    use kringle_protocol::api_table;
+
+    use super::*;
+
+    #[test]
+    fn names_of_client_software_are_checked_as_kafka_checks_them() {
+        for good in ["librdkafka", "a", "1.2.3-x"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a.", "a b", "é"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn everything_served_is_in_the_protocol_table() {
+        for key in SERVED {
+            assert!(api_table().iter().any(|api| api.key == *key), "{key}");
+        }
+    }
+}

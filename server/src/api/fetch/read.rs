@@ -1,0 +1,132 @@
+//! Asking the owners where the bytes are.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use kringle_log::{ReadError, Upto};
+use kringle_protocol::{ErrorCode, Uuid};
+
+use crate::net::response::FileSlice;
+use crate::shard::Shard;
+use crate::shard::fetchers::FetchWait;
+use crate::shard::partition::Partition;
+
+/// What is wanted of one partition; `topic` is an error where it was not found.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) topic: Result<Uuid, ErrorCode>,
+    pub(super) partition: i32,
+    pub(super) fetch_offset: i64,
+    pub(super) current_leader_epoch: i32,
+    pub(super) last_fetched_epoch: i32,
+    pub(super) max_bytes: usize,
+    pub(super) upto: Upto,
+}
+
+/// What its owner says.
+pub(super) struct Found {
+    pub(super) error: ErrorCode,
+    pub(super) high_watermark: i64,
+    pub(super) last_stable_offset: i64,
+    pub(super) log_start_offset: i64,
+    pub(super) slice: Option<FileSlice>,
+    pub(super) first_batch_len: usize,
+    /// Bytes from the fetch offset on, at most `max_bytes`: what counts towards `min.bytes`.
+    pub(super) available: usize,
+    pub(super) aborted: Option<Vec<(i64, i64)>>,
+    pub(super) diverging: Option<(i32, i64)>,
+}
+
+impl Found {
+    fn failed(error: ErrorCode) -> Found {
+        Found {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            slice: None,
+            first_batch_len: 0,
+            available: 0,
+            aborted: None,
+            diverging: None,
+        }
+    }
+}
+
+/// Looks up all of `wanted`, each on its owner; with `wait` the owners also wake it at their next progress. The answers
+/// are in the order of `wanted`.
+pub(super) async fn from_owners(shard: &Rc<Shard>, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::with_capacity(wanted.len());
+    let mut by_owner: Vec<Vec<(usize, Wanted)>> = vec![Vec::new(); shard.node.shards().len()];
+    for (slot, one) in wanted.iter().enumerate() {
+        found.push(Found::failed(one.topic.err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+        if let Ok(topic) = one.topic {
+            by_owner[shard.owner_of(topic, one.partition)].push((slot, one.clone()));
+        }
+    }
+    let asked = by_owner.into_iter().enumerate().filter(|(_, asked)| !asked.is_empty()).map(|(owner, asked)| {
+        let wait = wait.cloned();
+        shard.on(owner, move |owner| async move {
+            asked.into_iter().map(|(slot, wanted)| (slot, read(&owner, &wanted, wait.as_ref()))).collect::<Vec<_>>()
+        })
+    });
+    for (slot, answer) in join_all(asked).await.into_iter().flatten().flatten() {
+        found[slot] = answer;
+    }
+    found
+}
+
+fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found {
+    let partition = wanted.topic.ok().and_then(|topic| shard.partition(topic, wanted.partition));
+    let Some(partition) = partition else { return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
+    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition, wanted.current_leader_epoch)) {
+        return Found::failed(error);
+    }
+    if let Some(wait) = wait {
+        partition.wake_on_progress(wait);
+    }
+    let log = partition.log.borrow();
+    let mut found = Found {
+        error: ErrorCode::NONE,
+        high_watermark: log.high_watermark(),
+        last_stable_offset: log.last_stable_offset(),
+        log_start_offset: log.log_start_offset(),
+        ..Found::failed(ErrorCode::NONE)
+    };
+    if wanted.last_fetched_epoch >= 0 {
+        let (epoch, end_offset) = log.end_offset_for_epoch(wanted.last_fetched_epoch);
+        if epoch < 0 && end_offset < 0 {
+            return Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset {
+            found.diverging = Some((epoch, end_offset));
+            return found;
+        }
+    }
+    match log.read(wanted.fetch_offset, wanted.max_bytes, wanted.upto, true) {
+        Err(ReadError::OutOfRange { .. }) => {
+            Found { log_start_offset: found.log_start_offset, ..Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE) }
+        }
+        Err(error) => Found::failed(error.code()),
+        Ok(slice) => {
+            found.first_batch_len = slice.first_batch_len;
+            found.available = slice.len.min(wanted.max_bytes);
+            found.aborted = matches!(wanted.upto, Upto::LastStable).then_some(slice.aborted);
+            found.slice = slice.file.map(|file| FileSlice { file, position: slice.position, len: slice.len });
+            found
+        }
+    }
+}
+
+/// What Kafka answers to a client whose idea of the leader epoch differs from the leader's.
+pub(crate) fn epoch_error(partition: &Partition, current_leader_epoch: i32) -> Option<ErrorCode> {
+    if current_leader_epoch < 0 {
+        return None;
+    }
+    match current_leader_epoch.cmp(&partition.leader_epoch.get()) {
+        std::cmp::Ordering::Less => Some(ErrorCode::FENCED_LEADER_EPOCH),
+        std::cmp::Ordering::Greater => Some(ErrorCode::UNKNOWN_LEADER_EPOCH),
+        std::cmp::Ordering::Equal => None,
+    }
+}

@@ -1,0 +1,249 @@
+//! Fetch sessions (KIP-227): a client that fetches many partitions sends and gets only what changed.
+//!
+//! The table lives on a shard. A client that comes back by another shard is told FETCH_SESSION_ID_NOT_FOUND and starts
+//! anew, as after a restart of the broker.
+
+use kringle_protocol::ErrorCode;
+use kringle_protocol::Records;
+use kringle_protocol::fetch_response::PartitionData;
+use kringle_protocol::messages::FetchRequest;
+use kringle_runtime::Time;
+use rustc_hash::FxHashMap;
+
+use super::{FetchPartition, TOPIC_IDS_FROM_VERSION};
+
+/// A session that was not used for this long may be replaced by a new one.
+const EVICT_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// The epoch that asks for a full fetch and a new session.
+const INITIAL_EPOCH: i32 = 0;
+
+/// The epoch that asks for a full fetch without a session, closing the one it names.
+const FINAL_EPOCH: i32 = -1;
+
+/// What to do with a fetch.
+pub(crate) enum Decision {
+    Go(Context),
+    Refused(ErrorCode),
+}
+
+/// What a fetch reads, and for which session.
+pub(crate) struct Context {
+    pub(crate) partitions: Vec<FetchPartition>,
+    kind: Kind,
+    uses_topic_ids: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// No session.
+    Sessionless,
+    /// A full fetch that asks for a session.
+    Full,
+    /// Only what changed since the last answer of this session.
+    Incremental(i32),
+}
+
+struct Session {
+    epoch: i32,
+    uses_topic_ids: bool,
+    last_used: Time,
+    partitions: Vec<Cached>,
+}
+
+struct Cached {
+    ask: FetchPartition,
+    /// What the client was last told: high watermark and log start; -1 before the first answer.
+    high_watermark: i64,
+    log_start_offset: i64,
+}
+
+/// The sessions of one shard.
+pub(crate) struct Sessions {
+    slots: usize,
+    next_id: u64,
+    sessions: FxHashMap<i32, Session>,
+}
+
+impl Sessions {
+    /// Room for `slots` sessions; `seed` makes ids differ between shards and starts.
+    pub(crate) fn new(slots: usize, seed: u64) -> Sessions {
+        Sessions { slots, next_id: seed, sessions: FxHashMap::default() }
+    }
+
+    /// Open sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Decides what a request fetches, and moves its session on.
+    pub(crate) fn begin(&mut self, body: &FetchRequest, version: i16, now: Time) -> Decision {
+        let asked = partitions(body);
+        let uses_topic_ids = version >= TOPIC_IDS_FROM_VERSION;
+        if body.session_epoch == INITIAL_EPOCH || body.session_epoch == FINAL_EPOCH {
+            if body.session_id != 0 {
+                self.sessions.remove(&body.session_id);
+            }
+            let full = body.session_epoch == INITIAL_EPOCH && version >= 7 && self.has_room(now);
+            let kind = if full { Kind::Full } else { Kind::Sessionless };
+            return Decision::Go(Context { partitions: asked, kind, uses_topic_ids });
+        }
+        let Some(session) = self.sessions.get_mut(&body.session_id) else {
+            return Decision::Refused(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        };
+        if session.epoch != body.session_epoch {
+            return Decision::Refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+        }
+        if session.uses_topic_ids != uses_topic_ids {
+            return Decision::Refused(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+        }
+        session.epoch = next_epoch(session.epoch);
+        session.last_used = now;
+        session.update(asked, body);
+        let partitions = session.partitions.iter().map(|cached| cached.ask.clone()).collect();
+        Decision::Go(Context { partitions, kind: Kind::Incremental(body.session_id), uses_topic_ids })
+    }
+
+    /// Remembers what the client is told, and chooses which partitions it is told of. Returns the session id to answer.
+    pub(crate) fn finish(
+        &mut self,
+        context: &Context,
+        answers: &[(&FetchPartition, PartitionData)],
+    ) -> (i32, Vec<bool>) {
+        match context.kind {
+            Kind::Sessionless => (0, vec![true; answers.len()]),
+            Kind::Full => {
+                let partitions = answers.iter().map(|(ask, data)| Cached {
+                    ask: (*ask).clone(),
+                    high_watermark: data.high_watermark,
+                    log_start_offset: data.log_start_offset,
+                });
+                let session = Session {
+                    epoch: next_epoch(INITIAL_EPOCH),
+                    uses_topic_ids: context.uses_topic_ids,
+                    last_used: self.newest_use(),
+                    partitions: partitions.collect(),
+                };
+                let id = self.new_id();
+                self.sessions.insert(id, session);
+                (id, vec![true; answers.len()])
+            }
+            Kind::Incremental(id) => {
+                let Some(session) = self.sessions.get_mut(&id) else { return (id, vec![true; answers.len()]) };
+                let mut keep = Vec::with_capacity(answers.len());
+                let mut with_records = Vec::new();
+                for (index, (ask, data)) in answers.iter().enumerate() {
+                    keep.push(session.tell(index, ask, data));
+                    if matches!(data.records, Records::External { .. }) {
+                        with_records.push(index);
+                    }
+                }
+                session.rotate(&with_records);
+                (id, keep)
+            }
+        }
+    }
+
+    fn has_room(&mut self, now: Time) -> bool {
+        if self.sessions.len() < self.slots {
+            return true;
+        }
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(_, session)| session.last_used)
+            .map(|(id, session)| (*id, session.last_used));
+        match oldest {
+            Some((id, used)) if now.since(used) > EVICT_AFTER => self.sessions.remove(&id).is_some(),
+            _ => false,
+        }
+    }
+
+    fn newest_use(&self) -> Time {
+        self.sessions.values().map(|session| session.last_used).max().unwrap_or_default()
+    }
+
+    /// A positive id that is not in use.
+    fn new_id(&mut self) -> i32 {
+        loop {
+            self.next_id = self.next_id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = i32::try_from(self.next_id >> 33).expect("31 bits");
+            if id != 0 && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+impl Session {
+    fn update(&mut self, asked: Vec<FetchPartition>, body: &FetchRequest) {
+        for forgotten in &body.forgotten_topics_data {
+            self.partitions.retain(|cached| {
+                let same_topic = if self.uses_topic_ids {
+                    cached.ask.topic_id == forgotten.topic_id
+                } else {
+                    cached.ask.topic == forgotten.topic
+                };
+                !(same_topic && forgotten.partitions.contains(&cached.ask.partition))
+            });
+        }
+        for ask in asked {
+            match self.partitions.iter_mut().find(|cached| same_partition(&cached.ask, &ask)) {
+                Some(cached) => cached.ask = ask,
+                None => self.partitions.push(Cached { ask, high_watermark: -1, log_start_offset: -1 }),
+            }
+        }
+    }
+
+    /// Whether the client must hear of this partition; remembers what it hears. `index` is its place among the
+    /// session's partitions when the fetch began.
+    fn tell(&mut self, index: usize, ask: &FetchPartition, data: &PartitionData) -> bool {
+        let Some(cached) = self.partitions.get_mut(index).filter(|cached| same_partition(&cached.ask, ask)) else {
+            return true;
+        };
+        let news = !matches!(&data.records, Records::Inline(bytes) if bytes.is_empty())
+            || data.error_code != 0
+            || data.diverging_epoch.epoch >= 0
+            || cached.high_watermark != data.high_watermark
+            || cached.log_start_offset != data.log_start_offset;
+        // An error is told again next time, until it is gone.
+        cached.high_watermark = if data.error_code == 0 { data.high_watermark } else { -1 };
+        cached.log_start_offset = data.log_start_offset;
+        news
+    }
+
+    /// Moves whoever got records to the end, so that under a byte limit all get their turn.
+    fn rotate(&mut self, with_records: &[usize]) {
+        let mut chosen = with_records.iter().copied().peekable();
+        let mut index = 0;
+        let (back, front): (Vec<Cached>, Vec<Cached>) = self.partitions.drain(..).partition(|_| {
+            index += 1;
+            chosen.next_if_eq(&(index - 1)).is_some()
+        });
+        self.partitions = front.into_iter().chain(back).collect();
+    }
+}
+
+fn same_partition(a: &FetchPartition, b: &FetchPartition) -> bool {
+    a.partition == b.partition && a.topic_id == b.topic_id && a.topic == b.topic
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+fn partitions(body: &FetchRequest) -> Vec<FetchPartition> {
+    let mut asked = Vec::new();
+    for topic in &body.topics {
+        asked.extend(topic.partitions.iter().map(|partition| FetchPartition {
+            topic: topic.topic.clone(),
+            topic_id: topic.topic_id,
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            max_bytes: partition.partition_max_bytes,
+        }));
+    }
+    asked
+}

@@ -1,0 +1,219 @@
+//! The start: see the module above for the order.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kringle_log::{Checkpoint, LogDir, Purpose};
+use kringle_runtime::{Fs, Host, Listener, Receiver, Reply, Rt, Sender, Time, channel, oneshot};
+
+use super::control::{ControlMessage, ControlThread, publish};
+use super::{StartError, Started};
+use crate::config::{BrokerConfig, Listener as Configured};
+use crate::control::ControlPlane;
+use crate::control::controller::registration::{Endpoint, Registration};
+use crate::control::image::Image;
+use crate::control::plane::Command;
+use crate::net::accept;
+use crate::node::{Identity, Node, Recovered};
+use crate::shard::{Message, Shard, ShardHandle};
+
+/// Messages that may wait for a shard; who sends more waits.
+const SHARD_QUEUE: usize = 4096;
+
+/// PLAINTEXT in Kafka's numbers.
+const PLAINTEXT: i16 = 0;
+
+/// Starts everything; returns when connections are accepted.
+pub(super) async fn start(
+    rt: &Rt,
+    host: &Host,
+    mut config: BrokerConfig,
+    control: Sender<ControlMessage>,
+) -> Result<(ControlThread, Started), StartError> {
+    let began = rt.now();
+    let listeners = listen(rt, &mut config)?;
+    let log_dir = config.log_dirs[0].clone();
+    let (dir, recovered) = open_directory(rt.fs(), &log_dir)?;
+    let log_dir = rt.fs().real_path(&log_dir).unwrap_or(log_dir);
+    let random = {
+        let rt = rt.clone();
+        Box::new(move || rt.random_bytes())
+    };
+    let own = registration(&config);
+    let dirs = std::slice::from_ref(&dir);
+    let mut plane = ControlPlane::open(rt.fs(), dirs, config.clone(), own, None, random, rt.wall_ms())?;
+    let identity = Identity { cluster_id: plane.cluster_id().to_owned(), log_dir: log_dir.clone(), recovered, config };
+    let node = Arc::new(Node::new(identity, control));
+    remove_deleted(rt, &dir, plane.image());
+    start_shards(host, &node, plane.image()).await?;
+    let unfenced = plane.execute(Command::Unfence, rt.wall_ms())?;
+    publish(&node, &unfenced.image).await.map_err(StartError::Shard)?;
+    dir.remove_clean_shutdown().map_err(|error| directory_error(&log_dir, &error))?;
+    let bound = listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
+    accept(rt, &node, listeners);
+    let admin = match node.config.admin_listener {
+        None => None,
+        Some(address) => Some(
+            crate::admin::start(address, node.clone())
+                .map_err(|error| StartError::Listen { listener: format!("kringle.admin.listener={address}"), error })?,
+        ),
+    };
+    let started = Started {
+        listeners: bound,
+        cluster_id: node.cluster_id.clone(),
+        node_id: node.node_id,
+        filesystem: rt.fs().kind(&log_dir),
+        log_dir,
+        shards: node.shards().len(),
+        partitions: plane.image().topics().map(|topic| topic.partitions.len()).sum(),
+        admin,
+        took: since(rt, began),
+    };
+    Ok((ControlThread { rt: rt.clone(), node, plane, dir, checkpointed: BTreeMap::new() }, started))
+}
+
+fn since(rt: &Rt, began: Time) -> std::time::Duration {
+    rt.now().since(began)
+}
+
+/// Takes the ports first: a second broker on the same machine fails before it touches anything.
+fn listen(rt: &Rt, config: &mut BrokerConfig) -> Result<Vec<(String, Listener)>, StartError> {
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for configured in &mut config.listeners {
+        let address = resolve(configured)?;
+        let listener = rt.listen(address).map_err(|error| StartError::Listen { listener: shown(configured), error })?;
+        if configured.advertised_port == 0 {
+            configured.advertised_port = listener.local_addr().port();
+        }
+        listeners.push((configured.name.clone(), listener));
+    }
+    Ok(listeners)
+}
+
+fn shown(listener: &Configured) -> String {
+    format!("listeners={}://{}:{}", listener.name, listener.host.as_deref().unwrap_or_default(), listener.port)
+}
+
+fn resolve(listener: &Configured) -> Result<SocketAddr, StartError> {
+    let Some(host) = &listener.host else {
+        return Ok(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), listener.port));
+    };
+    let mut addresses = (host.as_str(), listener.port)
+        .to_socket_addrs()
+        .map_err(|error| StartError::Listen { listener: shown(listener), error })?;
+    addresses.next().ok_or_else(|| StartError::Listen {
+        listener: shown(listener),
+        error: std::io::Error::other("the host has no address"),
+    })
+}
+
+fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartError> {
+    let failed = |why: String| StartError::Directory { dir: path.display().to_string(), why };
+    let dir = LogDir::open(fs, path).map_err(|error| failed(error.to_string()))?;
+    let recovered = Recovered {
+        clean: dir.clean_shutdown().map_err(|error| failed(error.to_string()))?.is_some(),
+        recovery_points: dir.read_checkpoint(Checkpoint::RecoveryPoint).map_err(|error| failed(error.to_string()))?,
+        log_starts: dir.read_checkpoint(Checkpoint::LogStart).map_err(|error| failed(error.to_string()))?,
+    };
+    if !recovered.clean {
+        // What the last process wrote may sit in the page cache only: recovery must not read what the disk may lose.
+        fs.sync_fs(path).map_err(|error| failed(error.to_string()))?;
+    }
+    Ok((dir, recovered))
+}
+
+fn directory_error(dir: &std::path::Path, error: &std::io::Error) -> StartError {
+    StartError::Directory { dir: dir.display().to_string(), why: error.to_string() }
+}
+
+fn registration(config: &BrokerConfig) -> Registration {
+    let endpoint = |listener: &Configured| Endpoint {
+        name: listener.name.clone(),
+        host: listener.advertised_host.clone(),
+        port: listener.advertised_port,
+        security_protocol: PLAINTEXT,
+    };
+    Registration {
+        node_id: config.node_id,
+        broker_endpoints: config.listeners.iter().filter(|listener| listener.advertised).map(endpoint).collect(),
+        controller_endpoints: config.controller_listeners.iter().map(endpoint).collect(),
+        rack: config.rack.clone(),
+        log_dirs: Vec::new(),
+    }
+}
+
+/// Removes what was renamed for deletion before the last stop; logs that no topic claims are set aside as Kafka does.
+fn remove_deleted(rt: &Rt, dir: &LogDir, image: &Image) {
+    let listing = match dir.list() {
+        Ok(listing) => listing,
+        Err(error) => return tracing::warn!("{}: cannot be listed: {error}", dir.path().display()),
+    };
+    for entry in listing.partitions {
+        let known = image.topic(&entry.partition.topic).is_some();
+        let removed = match entry.purpose {
+            Purpose::Delete => dir.remove(&entry.path),
+            Purpose::Log if !known && !is_metadata(&entry.partition.topic) => {
+                tracing::warn!("{}: no topic claims it; it is renamed to -stray", entry.path.display());
+                let unique = u128::from_be_bytes(rt.random_bytes());
+                dir.rename_away(&entry.partition, Purpose::Stray, unique).map(drop)
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!("{}: {error}", entry.path.display());
+        }
+    }
+}
+
+fn is_metadata(topic: &str) -> bool {
+    topic == "__cluster_metadata"
+}
+
+/// Starts one thread per shard and waits until each has opened its partitions.
+async fn start_shards(host: &Host, node: &Arc<Node>, image: &Arc<Image>) -> Result<(), StartError> {
+    let count = node.config.shards.unwrap_or_else(|| host.cores());
+    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| {
+            let (sender, receiver) = channel(SHARD_QUEUE);
+            (ShardHandle::new(sender), receiver)
+        })
+        .unzip();
+    node.set_shards(handles);
+    let mut opening = Vec::with_capacity(count);
+    for (index, inbox) in inboxes.into_iter().enumerate() {
+        let (reply, ready) = oneshot();
+        let (node, image) = (node.clone(), image.clone());
+        let cpu = (count > 1).then(|| index % host.cores());
+        host.start(&format!("shard-{index}"), index, cpu, move |rt| Box::pin(run_shard(rt, node, image, inbox, reply)))
+            .map_err(StartError::Thread)?;
+        opening.push(ready);
+    }
+    for ready in opening {
+        ready.await.unwrap_or_else(|| Err("a shard ended while it started".to_owned())).map_err(StartError::Shard)?;
+    }
+    Ok(())
+}
+
+async fn run_shard(
+    rt: Rt,
+    node: Arc<Node>,
+    image: Arc<Image>,
+    inbox: Receiver<Message>,
+    ready: Reply<Result<(), String>>,
+) {
+    let shard = Shard::new(rt, node, image);
+    match shard.open_partitions().await {
+        Ok(()) => ready.send(Ok(())),
+        Err(error) => return ready.send(Err(error.to_string())),
+    }
+    shard.serve(inbox).await;
+}
+
+/// From here on clients are served.
+fn accept(rt: &Rt, node: &Arc<Node>, listeners: Vec<(String, Listener)>) {
+    for (index, (_, listener)) in listeners.into_iter().enumerate() {
+        rt.spawn(accept::accept(rt.clone(), node.clone(), listener, index));
+    }
+}

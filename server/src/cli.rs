@@ -1,0 +1,120 @@
+//! The command line: what a person types and reads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kringle_runtime::{Fs, Host, RealOptions};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::broker::{self, Started};
+use crate::config::{BrokerConfig, Loaded, Notice};
+
+/// A Kafka broker on io_uring.
+#[derive(Parser)]
+#[command(name = "kringle", version, about, long_about = None)]
+struct Arguments {
+    /// A Kafka server.properties; without one: a broker on 127.0.0.1:9092 with its data in ./data
+    properties: Option<PathBuf>,
+
+    /// Replaces a setting of the file
+    #[arg(long = "override", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Runs the broker; the exit code is 0 after an ordered stop and 1 after anything else.
+pub fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(level()).init();
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `KRINGLE_LOG=debug` shows why connections end, and more.
+fn level() -> tracing::Level {
+    std::env::var("KRINGLE_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO)
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    // Blocked before any thread starts, so that only the wait below sees them.
+    let stop_signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    stop_signals.thread_block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
+
+    let host = Host::real(RealOptions::default()).map_err(|unsupported| unsupported.to_string())?;
+    let config = load(arguments, &host.fs())?;
+    let mut broker = broker::start(&host, config).map_err(|error| error.to_string())?;
+    let started = kringle_runtime::block_on(broker.started()).map_err(|error| error.to_string())?;
+    println!("{}", banner(&started, &host.describe()));
+
+    let (ended, told) = std::sync::mpsc::channel();
+    let watcher = {
+        let stopper = broker.stopper();
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if let Ok(signal) = stop_signals.wait() {
+                eprintln!("{signal}: stopping");
+                stopper.stop();
+            }
+            ended.send(()).ok()
+        })
+    };
+    drop((watcher, told));
+    let end = kringle_runtime::block_on(broker.ended());
+    if end.is_ok() {
+        println!("stopped");
+    }
+    end
+}
+
+fn load(arguments: &Arguments, fs: &Fs) -> Result<BrokerConfig, String> {
+    let text = match &arguments.properties {
+        None => None,
+        Some(path) => {
+            let text = fs.read_to_string(path);
+            Some(text.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+    };
+    let Loaded { config, notices } =
+        BrokerConfig::load(text.as_deref(), &arguments.overrides).map_err(|error| error.to_string())?;
+    for notice in notices {
+        match notice {
+            Notice::Unknown(name) => tracing::warn!("{name}: no such setting; ignored"),
+            Notice::MeaninglessHere(name) => tracing::info!("{name}: has no meaning here; ignored"),
+        }
+    }
+    Ok(config)
+}
+
+fn banner(started: &Started, kernel: &str) -> String {
+    let listeners: Vec<String> =
+        started.listeners.iter().map(|(name, address)| format!("{name}://{address}")).collect();
+    let mut text = format!(
+        "kringle {} (Kafka 4.3.1 protocol), node {} of cluster {}\n  listeners  {}\n  data       {} ({}), {} partitions\n  shards     {} on {}\n",
+        env!("CARGO_PKG_VERSION"),
+        started.node_id,
+        started.cluster_id,
+        listeners.join(", "),
+        started.log_dir.display(),
+        started.filesystem,
+        started.partitions,
+        started.shards,
+        kernel,
+    );
+    if let Some(admin) = started.admin {
+        text.push_str(&format!("  metrics    http://{admin}/metrics\n"));
+    }
+    let first = started.listeners.first().map_or_else(String::new, |(_, address)| address.to_string());
+    text.push_str(&format!(
+        "  ready in {} ms. Try it:  echo hello | kcat -b {first} -t demo -P && kcat -b {first} -t demo -C -e",
+        started.took.as_millis()
+    ));
+    text
+}

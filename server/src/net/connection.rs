@@ -1,0 +1,207 @@
+//! One client connection: a reader task that works on requests, a writer task that sends the answers.
+//!
+//! Both live on the shard that got the connection. As in Kafka the requests of a connection are worked on one after the
+//! other and answered in order; only a Produce overlaps Produces before it, so that a pipelining producer keeps its
+//! window in flight. Whatever cannot be answered (an unknown API or version, an undecodable request, a failed acks=0
+//! produce) closes the connection.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::poll;
+use kringle_protocol::ApiKey;
+use kringle_runtime::{Notify, Socket};
+
+use super::frame::{FrameError, FrameReader};
+use super::response::Response;
+use super::send;
+use crate::api::{self, Answer, Close, produce};
+use crate::shard::Shard;
+
+/// Answers a connection may have in work or unsent; a client that pipelines more waits in its socket.
+const MAX_PIPELINED: usize = 128;
+
+/// An answer that is still in work.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, Close>>>>;
+
+/// What the requests of one connection have in common.
+pub(crate) struct Connection {
+    pub(crate) shard: Rc<Shard>,
+    /// Unique within the node while it runs.
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    /// Index of the listener it came in by.
+    pub(crate) listener: usize,
+    socket: Rc<Socket>,
+    queue: RefCell<VecDeque<Queued>>,
+    /// Queued, being finished or being sent.
+    outstanding: Cell<usize>,
+    changed: Notify,
+    closing: Cell<bool>,
+}
+
+enum Queued {
+    Ready(Response),
+    Pending(Pending),
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Refused(#[from] Close),
+    #[error("idle for longer than connections.max.idle.ms")]
+    Idle,
+    #[error("the broker closes it")]
+    Closing,
+}
+
+/// Serves a connection until either side closes it.
+pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: usize, id: u64) {
+    let socket = Rc::new(socket);
+    let connection = Rc::new(Connection {
+        id,
+        peer: socket.peer_addr(),
+        listener,
+        socket,
+        queue: RefCell::default(),
+        outstanding: Cell::new(0),
+        changed: Notify::new(),
+        closing: Cell::new(false),
+        shard: shard.clone(),
+    });
+    shard.metrics.connections_served.add(1);
+    shard.connections.borrow_mut().insert(id, connection.clone());
+    let writer = shard.rt.spawn(connection.clone().write());
+    let end = connection.clone().read().await;
+    if let Err(why) = end {
+        tracing::debug!(peer = %connection.peer, "connection ends: {why}");
+    }
+    connection.close();
+    writer.cancel();
+    shard.connections.borrow_mut().remove(&id);
+    shard.node.connections.closed(connection.peer.ip());
+    shard.connection_ended();
+}
+
+impl Connection {
+    /// Ends both tasks; safe to call twice.
+    pub(crate) fn close(&self) {
+        if !self.closing.replace(true) {
+            self.socket.shutdown();
+            self.changed.notify_all();
+        }
+    }
+
+    /// The client's address as Kafka writes it in group members: `/127.0.0.1`.
+    pub(crate) fn client_host(&self) -> String {
+        format!("/{}", self.peer.ip())
+    }
+
+    async fn read(self: Rc<Self>) -> Result<(), End> {
+        let shard = &self.shard;
+        let max = shard.node.config.socket_request_max_bytes;
+        let mut frames = FrameReader::new(shard.rt.clone(), self.socket.clone(), shard.budget.clone(), max);
+        loop {
+            let frame =
+                shard.rt.timeout(shard.node.config.connections_max_idle, frames.next()).await.ok_or(End::Idle)??;
+            shard.metrics.requests.add(1);
+            self.request(frame).await?;
+            if self.closing.get() {
+                return Err(End::Closing);
+            }
+        }
+    }
+
+    async fn request(self: &Rc<Self>, frame: Bytes) -> Result<(), Close> {
+        let request = api::Request::parse(frame)?;
+        if request.key == ApiKey::PRODUCE {
+            self.wait_until(|outstanding| outstanding < MAX_PIPELINED).await;
+            self.push(Queued::Pending(produce::start(self, request).await?));
+            return Ok(());
+        }
+        self.wait_until(|outstanding| outstanding == 0).await;
+        match api::handle(self, request).await? {
+            Answer::Response(response) => self.push(Queued::Ready(response)),
+            Answer::Nothing => {}
+        }
+        Ok(())
+    }
+
+    async fn wait_until(&self, enough: impl Fn(usize) -> bool) {
+        loop {
+            let seen = self.changed.version();
+            if enough(self.outstanding.get()) || self.closing.get() {
+                return;
+            }
+            self.changed.wait_after(seen).await;
+        }
+    }
+
+    fn push(&self, queued: Queued) {
+        self.outstanding.set(self.outstanding.get() + 1);
+        self.queue.borrow_mut().push_back(queued);
+        self.changed.notify_all();
+    }
+
+    async fn write(self: Rc<Self>) {
+        loop {
+            let seen = self.changed.version();
+            let next = self.queue.borrow_mut().pop_front();
+            let Some(next) = next else {
+                self.changed.wait_after(seen).await;
+                continue;
+            };
+            let first = match next {
+                Queued::Ready(response) => Ok(Answer::Response(response)),
+                Queued::Pending(pending) => pending.await,
+            };
+            if let Err(why) = self.send_with_all_that_is_ready(first).await {
+                tracing::debug!(peer = %self.peer, "connection ends: {why}");
+                return self.close();
+            }
+        }
+    }
+
+    /// Answers that are ready in the same turn leave as one send.
+    async fn send_with_all_that_is_ready(&self, first: Result<Answer, Close>) -> Result<(), Close> {
+        let mut pieces = Vec::new();
+        let mut answers = 1;
+        let mut end = add(&mut pieces, first);
+        while end.is_ok() && answers < MAX_PIPELINED {
+            let next = self.queue.borrow_mut().pop_front();
+            match next {
+                None => break,
+                Some(Queued::Ready(response)) => end = add(&mut pieces, Ok(Answer::Response(response))),
+                Some(Queued::Pending(mut pending)) => match poll!(&mut pending) {
+                    std::task::Poll::Ready(answer) => end = add(&mut pieces, answer),
+                    std::task::Poll::Pending => {
+                        self.queue.borrow_mut().push_front(Queued::Pending(pending));
+                        break;
+                    }
+                },
+            }
+            answers += 1;
+        }
+        if !pieces.is_empty() {
+            send::pieces(&self.shard, &self.socket, pieces).await.map_err(Close::Send)?;
+        }
+        self.outstanding.set(self.outstanding.get() - answers);
+        self.changed.notify_all();
+        end
+    }
+}
+
+fn add(pieces: &mut Vec<super::response::Piece>, answer: Result<Answer, Close>) -> Result<(), Close> {
+    if let Answer::Response(response) = answer? {
+        pieces.extend(response.pieces);
+    }
+    Ok(())
+}

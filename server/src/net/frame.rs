@@ -1,0 +1,136 @@
+//! Frames off the wire: a length of four bytes, then that many bytes.
+//!
+//! Owned by one connection's reader task. An idle connection owns no memory: bytes arrive in the shard's shared receive
+//! buffers. A small frame is copied out of them; a large one is received straight into a pooled buffer which grows with
+//! what has arrived, never with what was announced. A bad length closes the connection, as Kafka does.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kringle_runtime::{Chunk, FrameBuf, Rt, Socket};
+
+use super::budget::{Budget, Permit};
+
+/// First allocation for a frame whose announced length is larger: what arrives decides about the rest.
+const GROW_FROM_BYTES: usize = 256 * 1024;
+
+/// Missing bytes of a frame from which on they are received into the frame itself, without the shared buffers.
+const DIRECT_RECEIVE_BYTES: usize = 8 * 1024;
+
+/// Why no further frame comes from a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    /// The peer closed the connection.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The announced length is negative or above `socket.request.max.bytes`.
+    #[error("a frame announced {0} bytes, the limit is {1}")]
+    Length(i32, usize),
+    /// The socket failed.
+    #[error("receive failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Cuts the byte stream of one socket into frames.
+pub(crate) struct FrameReader {
+    rt: Rt,
+    socket: Rc<Socket>,
+    budget: Budget,
+    max_bytes: usize,
+    /// Received and not yet consumed: the chunk and how much of it is used.
+    received: Option<(Chunk, usize)>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(rt: Rt, socket: Rc<Socket>, budget: Budget, max_bytes: usize) -> FrameReader {
+        FrameReader { rt, socket, budget, max_bytes, received: None }
+    }
+
+    /// The next whole frame without its length field. Dropping the future loses bytes: only drop it with the connection.
+    pub(crate) async fn next(&mut self) -> Result<Bytes, FrameError> {
+        let mut field = [0; 4];
+        let mut have = 0;
+        while have < 4 {
+            have += self.take_received(&mut field[have..]);
+            if have < 4 {
+                self.receive().await?;
+            }
+        }
+        let announced = i32::from_be_bytes(field);
+        match usize::try_from(announced) {
+            Ok(length) if length <= self.max_bytes => self.body(length).await,
+            _ => Err(FrameError::Length(announced, self.max_bytes)),
+        }
+    }
+
+    async fn body(&mut self, length: usize) -> Result<Bytes, FrameError> {
+        let mut permit = self.budget.permit();
+        let mut frame = grown(&self.rt, &mut permit, None, length).await;
+        loop {
+            if let Some((chunk, used)) = &self.received {
+                let n = (chunk.len() - used).min(frame.capacity() - frame.len()).min(length - frame.len());
+                frame.extend_from_slice(&chunk[*used..*used + n]);
+                self.consume(n);
+            }
+            let missing = length - frame.len();
+            if missing == 0 {
+                return Ok(permit.attach(frame.freeze()));
+            }
+            if frame.capacity() == frame.len() {
+                frame = grown(&self.rt, &mut permit, Some(frame), length).await;
+            }
+            if self.received.is_some() {
+                continue;
+            }
+            if missing >= DIRECT_RECEIVE_BYTES {
+                // The capacity never passes the announced length, so this cannot reach into the next frame.
+                let (received, back) = self.socket.recv_into(frame).await;
+                frame = back;
+                if received? == 0 {
+                    return Err(FrameError::Closed);
+                }
+            } else {
+                self.receive().await?;
+            }
+        }
+    }
+
+    /// Moves received bytes into `to`; how many there were.
+    fn take_received(&mut self, to: &mut [u8]) -> usize {
+        let Some((chunk, used)) = &self.received else { return 0 };
+        let n = (chunk.len() - used).min(to.len());
+        to[..n].copy_from_slice(&chunk[*used..*used + n]);
+        self.consume(n);
+        n
+    }
+
+    fn consume(&mut self, n: usize) {
+        if let Some((chunk, used)) = &mut self.received {
+            *used += n;
+            if *used == chunk.len() {
+                // Back to the shard's receive buffers before waiting again.
+                self.received = None;
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), FrameError> {
+        let chunk = self.socket.recv().await?;
+        if chunk.is_empty() {
+            return Err(FrameError::Closed);
+        }
+        self.received = Some((chunk, 0));
+        Ok(())
+    }
+}
+
+/// A buffer with more room than `frame` has, and its content: doubled, up to the announced length.
+async fn grown(rt: &Rt, permit: &mut Permit, frame: Option<FrameBuf>, announced: usize) -> FrameBuf {
+    let capacity = frame.as_ref().map_or(GROW_FROM_BYTES, |frame| frame.capacity() * 2).min(announced);
+    permit.grow_to(capacity).await;
+    let mut bigger = rt.frame_buf(capacity);
+    if let Some(frame) = frame {
+        bigger.extend_from_slice(&frame);
+    }
+    bigger
+}

@@ -1,0 +1,65 @@
+//! What goes back to a client: bytes from memory, interleaved with slices of log files.
+
+use bytes::{Bytes, BytesMut};
+use kringle_protocol::{ApiKey, EncodeError, Message, Writer, response_header_version};
+use kringle_runtime::File;
+use smallvec::SmallVec;
+
+/// Record bytes that stay in their segment file until the socket takes them.
+#[derive(Clone)]
+pub(crate) struct FileSlice {
+    pub(crate) file: File,
+    pub(crate) position: u64,
+    pub(crate) len: usize,
+}
+
+/// One part of a response.
+pub(crate) enum Piece {
+    Memory(Bytes),
+    File(FileSlice),
+}
+
+/// A whole response with its length field, ready for the socket.
+pub(crate) struct Response {
+    pub(crate) pieces: SmallVec<[Piece; 1]>,
+}
+
+impl Response {
+    /// Frames `body`. `slices` fill, in order, the places where the body said `Records::External`.
+    ///
+    /// # Errors
+    /// When the body holds a value that `version` cannot carry: a defect of the handler.
+    pub(crate) fn encode<M: Message>(
+        key: ApiKey,
+        version: i16,
+        correlation_id: i32,
+        body: &M,
+        slices: Vec<FileSlice>,
+    ) -> Result<Response, EncodeError> {
+        let mut writer = Writer::new(BytesMut::with_capacity(256));
+        writer.i32(0);
+        writer.i32(correlation_id);
+        if response_header_version(key, version) >= 1 {
+            writer.empty_tags();
+        }
+        body.encode(&mut writer, version)?;
+        let external: usize = slices.iter().map(|slice| slice.len).sum();
+        let (mut memory, cuts) = writer.finish();
+        assert_eq!(cuts.len(), slices.len(), "every external place has its file slice");
+        let length = i32::try_from(memory.len() - 4 + external).map_err(|_| EncodeError::TooLong)?;
+        memory[..4].copy_from_slice(&length.to_be_bytes());
+        let mut memory = memory.freeze();
+        let mut pieces = SmallVec::new();
+        let mut done = 0;
+        for (cut, slice) in cuts.into_iter().zip(slices) {
+            debug_assert_eq!(cut.len as usize, slice.len);
+            pieces.push(Piece::Memory(memory.split_to(cut.position - done)));
+            done = cut.position;
+            pieces.push(Piece::File(slice));
+        }
+        if !memory.is_empty() {
+            pieces.push(Piece::Memory(memory));
+        }
+        Ok(Response { pieces })
+    }
+}

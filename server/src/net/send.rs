@@ -1,0 +1,78 @@
+//! Sends a response: memory by vectored send, file slices by zero copy from the page cache, cold ranges through the ring.
+//!
+//! `sendfile` of a range that is not in the page cache would put the whole shard to sleep on the disk (Kafka's network
+//! threads suffer from that: KAFKA-7504). So every slice is first asked how much of it is cached; the cold rest is read
+//! by the ring into a pooled buffer and sent from there while the shard goes on with its other connections.
+
+use std::io;
+
+use bytes::Bytes;
+use kringle_runtime::Socket;
+
+use super::response::{FileSlice, Piece};
+use crate::shard::Shard;
+
+/// Bytes of one connection that leave by sendfile before the others get their turn.
+const SENDFILE_TURN_BYTES: usize = 1 << 20;
+
+/// Bytes of a cold range read at once.
+const COLD_READ_BYTES: usize = 256 * 1024;
+
+/// Sends all pieces in order.
+pub(crate) async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -> io::Result<()> {
+    let mut memory: Vec<Bytes> = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        match piece {
+            Piece::Memory(bytes) => memory.push(bytes),
+            Piece::File(slice) => {
+                if !memory.is_empty() {
+                    socket.send(std::mem::take(&mut memory)).await?;
+                }
+                file(shard, socket, slice).await?;
+            }
+        }
+    }
+    if memory.is_empty() { Ok(()) } else { socket.send(memory).await }
+}
+
+async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {
+    while slice.len > 0 {
+        let window = slice.len.min(SENDFILE_TURN_BYTES);
+        let hot =
+            usize::try_from(slice.file.cached_prefix(slice.position, window as u64)).unwrap_or(window).min(window);
+        let sent =
+            if hot > 0 { from_cache(shard, socket, &slice, hot).await? } else { cold(shard, socket, &slice).await? };
+        slice.position += sent as u64;
+        slice.len -= sent;
+    }
+    Ok(())
+}
+
+async fn from_cache(shard: &Shard, socket: &Socket, slice: &FileSlice, hot: usize) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < hot {
+        match socket.try_send_file(&slice.file, slice.position + sent as u64, hot - sent) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment ended inside a slice")),
+            Ok(n) => sent += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    shard.metrics.fetch_bytes_sendfile.add(sent as u64);
+    if sent >= SENDFILE_TURN_BYTES {
+        shard.rt.yield_now().await;
+    }
+    Ok(sent)
+}
+
+async fn cold(shard: &Shard, socket: &Socket, slice: &FileSlice) -> io::Result<usize> {
+    let buffer = shard.rt.frame_buf(slice.len.min(COLD_READ_BYTES));
+    let (read, buffer) = shard.rt.read_at(&slice.file, slice.position, buffer).await;
+    let read = read?;
+    if read == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment ended inside a slice"));
+    }
+    socket.send(vec![buffer.freeze()]).await?;
+    shard.metrics.fetch_bytes_ring.add(read as u64);
+    Ok(read)
+}

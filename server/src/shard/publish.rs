@@ -1,0 +1,135 @@
+//! How a shard takes in new metadata: it opens, closes and reconfigures its partitions, then works by the new image.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use kringle_log::{LogError, OpenLog, PartitionLog, Purpose, TopicPartition, rename_away};
+use kringle_protocol::{ErrorCode, Uuid};
+
+use super::Shard;
+use super::partition::Partition;
+use super::topics::log_config;
+use crate::control::image::{Image, TopicImage};
+use crate::names;
+use crate::node::RecoveredLog;
+
+impl Shard {
+    /// Opens the partitions of the first image. Recovery runs here, on all shards at once, before anybody is served.
+    ///
+    /// # Errors
+    /// The first log that cannot be opened.
+    pub(crate) async fn open_partitions(self: &Rc<Self>) -> Result<(), LogError> {
+        let image = self.image();
+        for topic in image.topics() {
+            self.open_topic(topic, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Works by `image` from now on. Returns when all of this shard's partitions are as it says.
+    ///
+    /// # Errors
+    /// The first log that cannot be created.
+    pub(crate) async fn publish(self: &Rc<Self>, image: Arc<Image>) -> Result<(), LogError> {
+        let before = self.image.replace(image.clone());
+        self.topics.forget();
+        let deleted: Vec<_> = before.topics().filter(|topic| image.topic_by_id(topic.id).is_none()).collect();
+        for topic in &deleted {
+            self.drop_topic(topic).await;
+        }
+        if !deleted.is_empty() {
+            self.forget_offsets(deleted.iter().map(|topic| (topic.name.clone(), topic.id)).collect());
+        }
+        for topic in image.topics() {
+            let unchanged = before.topic_by_id(topic.id).is_some_and(|old| std::ptr::eq(old, topic) || old == topic);
+            if !unchanged {
+                self.open_topic(topic, false).await?;
+            }
+        }
+        self.reconfigure(&image);
+        Ok(())
+    }
+
+    async fn open_topic(self: &Rc<Self>, topic: &TopicImage, at_start: bool) -> Result<(), LogError> {
+        let me = self.index();
+        for (index, state) in (0..).zip(&topic.partitions) {
+            if self.owner_of(topic.id, index) != me || state.leader != self.node.node_id {
+                continue;
+            }
+            if let Some(partition) = self.partition(topic.id, index) {
+                partition.leader_epoch.set(state.leader_epoch);
+                continue;
+            }
+            let log = self.open_log(topic.id, &topic.name, index, at_start).await?;
+            let tp = TopicPartition::new(topic.name.as_str(), index);
+            let partition = Partition::new(tp, state.leader_epoch, log);
+            partition.log.borrow_mut().start_epoch(state.leader_epoch);
+            self.partitions.borrow_mut().insert((topic.id, index), Rc::new(partition));
+        }
+        Ok(())
+    }
+
+    async fn open_log(
+        self: &Rc<Self>,
+        id: Uuid,
+        topic: &str,
+        partition: i32,
+        at_start: bool,
+    ) -> Result<PartitionLog, LogError> {
+        let tp = TopicPartition::new(topic, partition);
+        let dir = self.node.partition_dir(&tp);
+        // A topic created later may bear the name of one that is gone: the checkpoints of the start are not about it.
+        let recovered = if at_start { self.node.recovered.of(&tp) } else { RecoveredLog::new_log() };
+        let how = OpenLog {
+            config: log_config(&self.node.topic_config(&self.image(), topic)),
+            topic_id: id,
+            now_ms: self.rt.wall_ms(),
+            producer_expiry_ms: self.node.config.producer_id_expiration_ms,
+            clean: recovered.clean,
+            recovery_point: recovered.recovery_point,
+            log_start_offset: recovered.log_start_offset,
+            // The only replica: what is in the log is committed.
+            high_watermark: None,
+            partition: tp,
+            progress: None,
+        };
+        self.rt.blocking(move |fs| PartitionLog::open(fs, &dir, how)).await
+    }
+
+    async fn drop_topic(self: &Rc<Self>, topic: &TopicImage) {
+        for (index, _) in (0..).zip(&topic.partitions) {
+            let Some(partition) = self.partitions.borrow_mut().remove(&(topic.id, index)) else { continue };
+            partition.close(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            if topic.name == names::CONSUMER_OFFSETS {
+                self.unload_coordinator(index);
+            }
+            let (dir, tp) = (self.node.log_dir.clone(), partition.tp.clone());
+            let unique = u128::from_be_bytes(self.rt.random_bytes());
+            let renamed = self.rt.blocking(move |fs| rename_away(fs, &dir, &tp, Purpose::Delete, unique)).await;
+            match renamed {
+                Ok(to) => self.remove_later(to),
+                Err(error) => tracing::error!("{}: cannot be renamed for deletion: {error}", partition.tp),
+            }
+        }
+    }
+
+    /// Removes a renamed directory after `file.delete.delay.ms`; what is left after a stop goes at the next start.
+    fn remove_later(self: &Rc<Self>, dir: PathBuf) {
+        let shard = self.clone();
+        self.rt.spawn(async move {
+            shard.rt.sleep(shard.node.config.log_segment_delete_delay).await;
+            let shown = dir.display().to_string();
+            if let Err(error) = shard.rt.blocking(move |fs| fs.remove_dir_all(&dir)).await {
+                tracing::error!("{shown}: cannot be removed: {error}");
+            }
+        });
+    }
+
+    fn reconfigure(&self, image: &Image) {
+        for partition in self.partitions.borrow().values() {
+            let config = log_config(&self.node.topic_config(image, &partition.tp.topic));
+            partition.log.borrow_mut().set_config(config);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The write loop: what was staged in a turn is written at its end.
+//!
+//! A partition has at most one write in flight. All that is staged in the same turn, or while a write is in flight, goes
+//! out as the next one: coalescing under load comes by itself. Short writes are plain system calls, since a buffered
+//! write into the page cache is faster than a round through the ring (docs/decisions/append-path.md); long ones go
+//! through the ring, and so do all that would make the shard wait.
+
+use std::rc::Rc;
+
+use kringle_log::{Acks, AppendError, Appended, LogError, RollJob, Step, ValidBatch, WriteJob};
+use kringle_protocol::ErrorCode;
+
+use super::Shard;
+use super::partition::{Done, Partition};
+
+/// Writes up to this size are made in line.
+const INLINE_WRITE_BYTES: usize = 64 * 1024;
+
+impl Shard {
+    /// Stages a batch. The `Done` that `then` makes is called once the batch is where `acks` wants it; the write itself
+    /// happens at the end of the turn.
+    ///
+    /// # Errors
+    /// What the log has against the batch; `then` is not called.
+    pub(crate) fn append(
+        &self,
+        partition: &Rc<Partition>,
+        batch: ValidBatch,
+        acks: Acks,
+        then: impl FnOnce(&Appended) -> Done,
+    ) -> Result<(), AppendError> {
+        // Without durable acks the high watermark does not wait for the disk: Kafka's own bargain.
+        let durability = if self.node.config.durable_acks { acks } else { Acks::Leader };
+        let epoch = partition.leader_epoch.get();
+        let appended = partition.log.borrow_mut().append(batch, epoch, durability, self.rt.wall_ms())?;
+        partition.when(acks, appended.last_offset + 1, then(&appended));
+        self.queue_write(partition);
+        Ok(())
+    }
+
+    pub(super) fn queue_write(&self, partition: &Rc<Partition>) {
+        if !partition.writing.get() && !partition.in_write_queue.replace(true) {
+            self.to_write.borrow_mut().push(partition.clone());
+            self.write_wanted.notify_all();
+        }
+    }
+
+    /// Runs for the life of the shard. It is woken behind the tasks that staged something in this turn.
+    pub(super) async fn write_loop(self: Rc<Self>) {
+        loop {
+            let seen = self.write_wanted.version();
+            let queued = self.to_write.take();
+            if queued.is_empty() {
+                self.write_wanted.wait_after(seen).await;
+                continue;
+            }
+            for partition in queued {
+                partition.in_write_queue.set(false);
+                self.write(&partition);
+            }
+        }
+    }
+
+    /// Takes the log's next steps until one has to be waited for.
+    fn write(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if partition.writing.get() {
+            return;
+        }
+        loop {
+            let step = partition.log.borrow_mut().next_step();
+            match step {
+                Step::Idle => return,
+                Step::Write(job) if job.len_bytes() <= INLINE_WRITE_BYTES => {
+                    self.metrics.writes_inline.add(1);
+                    let result = job.run_inline();
+                    self.wrote(partition, job, result);
+                }
+                Step::Write(job) => {
+                    self.metrics.writes_ring.add(1);
+                    return self.spawn_write(partition, job);
+                }
+                Step::Roll(job) => return self.spawn_roll(partition, job),
+            }
+        }
+    }
+
+    fn spawn_write(self: &Rc<Self>, partition: &Rc<Partition>, mut job: WriteJob) {
+        partition.writing.set(true);
+        let (shard, partition) = (self.clone(), partition.clone());
+        self.rt.spawn(async move {
+            let result = job.run(&shard.rt).await;
+            partition.writing.set(false);
+            shard.wrote(&partition, job, result);
+            shard.write(&partition);
+        });
+    }
+
+    fn spawn_roll(self: &Rc<Self>, partition: &Rc<Partition>, job: RollJob) {
+        partition.writing.set(true);
+        let (shard, partition) = (self.clone(), partition.clone());
+        self.rt.spawn(async move {
+            let done = shard.rt.blocking(move |fs| job.run(fs)).await;
+            let finished = partition.log.borrow_mut().finish_roll(done);
+            partition.writing.set(false);
+            shard.metrics.segments_rolled.add(1);
+            match finished {
+                Ok(_) => {
+                    partition.progressed();
+                    shard.write(&partition);
+                }
+                Err(error) => shard.log_failed(&partition, &error),
+            }
+        });
+    }
+
+    fn wrote(self: &Rc<Self>, partition: &Rc<Partition>, job: WriteJob, result: std::io::Result<()>) {
+        self.metrics.bytes_written.add(job.len_bytes() as u64);
+        let finished = partition.log.borrow_mut().finish_write(job, result);
+        match finished {
+            Ok(_) => {
+                partition.progressed();
+                self.queue_commit(partition);
+            }
+            Err(error @ LogError::DiskFull { from }) => {
+                tracing::error!("{}: {error}", partition.tp);
+                partition.refuse_from(from, ErrorCode::KAFKA_STORAGE_ERROR);
+            }
+            Err(error) => self.log_failed(partition, &error),
+        }
+    }
+
+    /// A write or fsync failed: Kafka's failure domain is the log directory, and there is only one, so the process ends.
+    pub(super) fn log_failed(self: &Rc<Self>, partition: &Rc<Partition>, error: &LogError) {
+        partition.close(ErrorCode::KAFKA_STORAGE_ERROR);
+        self.node.storage_failed(&format!("{}: {error}", partition.tp));
+    }
+}
