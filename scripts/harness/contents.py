@@ -106,7 +106,8 @@ class Writer:
     def _send_faithfully(self, count):
         failed = []
         for number in range(count):
-            self.faithful.produce("faithful", value=f"{self.round}/{number}".encode(), on_delivery=lambda error, _: failed.append(error) if error else None)
+            self.faithful.produce("faithful", value=f"{self.round}/{number}".encode(),
+                                  on_delivery=lambda error, _: failed.append(error) if error else None)
         if self.faithful.flush(WAIT_S) or failed:
             raise Unexpected(f"the producer that lives through all brokers: {failed[:1] or 'not acknowledged'}")
 

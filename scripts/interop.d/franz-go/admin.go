@@ -223,7 +223,8 @@ func logDirs(ctx context.Context) error {
 	if err := create(ctx, topic, 1, nil); err != nil {
 		return err
 	}
-	if _, err := produce(ctx, []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}, &kgo.Record{Topic: topic, Value: make([]byte, 100)}); err != nil {
+	plain := []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}
+	if _, err := produce(ctx, plain, &kgo.Record{Topic: topic, Value: make([]byte, 100)}); err != nil {
 		return err
 	}
 	all, err := admin.DescribeAllLogDirs(ctx, nil)
