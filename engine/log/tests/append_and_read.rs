@@ -1,5 +1,5 @@
 //! What goes in comes out: appends, rolls, reads, durability, a stop and a start.
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod common;
 
@@ -76,7 +76,7 @@ fn reads_keep_their_limits() {
     assert_eq!(log.read(25, 0, Upto::HighWatermark, false).unwrap().len, 0);
     assert_eq!(log.read(25, 100, Upto::HighWatermark, false).unwrap().len, 100, "a cut batch, as Kafka gives");
     let whole = log.read(0, usize::MAX, Upto::HighWatermark, true).unwrap();
-    assert!(whole.len <= 3000 && whole.len % one.len == 0, "to the end of its segment");
+    assert!(whole.len <= 3000 && whole.len.is_multiple_of(one.len), "to the end of its segment");
     assert!(log.read(300, 100, Upto::HighWatermark, true).unwrap().file.is_none(), "nothing at the end");
     for offset in [-1, 301] {
         let error = log.read(offset, 1, Upto::HighWatermark, true).unwrap_err();

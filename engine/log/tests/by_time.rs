@@ -1,5 +1,5 @@
 //! Look-ups by time: what ListOffsets asks.
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod common;
 

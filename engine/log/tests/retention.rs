@@ -1,5 +1,5 @@
 //! What is deleted when, and what readers of it see.
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod common;
 

@@ -18,6 +18,7 @@ mod append;
 mod close;
 mod open;
 mod read;
+mod recover;
 mod retention;
 mod roll;
 mod sync;

@@ -1,5 +1,5 @@
 //! A log in a temporary directory on the real disk, and what drives it without a broker.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::path::PathBuf;
 
