@@ -61,7 +61,8 @@ impl Place {
         format!(
             "process.roles=broker,controller\nnode.id=1\n{quorum}\nlog.dirs={}\n\
              listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{controller}\n\
-             controller.listener.names=CONTROLLER\noffsets.topic.replication.factor=1\n",
+             controller.listener.names=CONTROLLER\noffsets.topic.replication.factor=1\n\
+             metadata.log.max.record.bytes.between.snapshots=300\n",
             self.log_dir().display(),
             self.port
         )

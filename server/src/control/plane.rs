@@ -31,10 +31,10 @@ use super::snapshot_file::{self, SnapshotError};
 use super::versions;
 use crate::config::BrokerConfig;
 
-/// `metadata.log.max.record.bytes.between.snapshots`, counted in records of an assumed size.
-const RECORDS_BETWEEN_SNAPSHOTS: i64 = (20 << 20) / 200;
-/// `metadata.log.max.snapshot.interval.ms`
-const SNAPSHOT_INTERVAL_MS: i64 = 60 * 60 * 1000;
+/// After how much a snapshot is written, and Kafka's default.
+const SNAPSHOT_BYTES: (&str, i64) = ("metadata.log.max.record.bytes.between.snapshots", 20 << 20);
+/// After how long a snapshot is written if anything has changed, and Kafka's default; 0: not by time.
+const SNAPSHOT_INTERVAL_MS: (&str, i64) = ("metadata.log.max.snapshot.interval.ms", 60 * 60 * 1000);
 
 /// Why the control plane fails. Each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,9 @@ pub struct ControlPlane {
     random: Random,
     directories: Vec<Formatted>,
     broker_epoch: i64,
-    snapshot_offset: i64,
+    snapshot_bytes: i64,
+    snapshot_interval_ms: i64,
+    /// When the last snapshot was written, or this process started.
     snapshot_ms: i64,
 }
 
@@ -168,10 +170,19 @@ impl ControlPlane {
         own.log_dirs = directories.iter().map(|dir| dir.directory_id).collect();
         let identity = Identity { node_id: config.node_id, directory_id, log_dir: metadata_dir.clone() };
         let quorum = Quorum::open(fs, identity, now_ms)?;
-        let broker_epoch = -1;
-        let (snapshot_offset, snapshot_ms) = (quorum.image().offset(), now_ms);
-        let mut plane =
-            ControlPlane { quorum, config, random, directories, broker_epoch, snapshot_offset, snapshot_ms };
+        let given = |(name, default): (&str, i64)| {
+            config.given().get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+        };
+        let mut plane = ControlPlane {
+            snapshot_bytes: given(SNAPSHOT_BYTES),
+            snapshot_interval_ms: given(SNAPSHOT_INTERVAL_MS),
+            snapshot_ms: now_ms,
+            broker_epoch: -1,
+            quorum,
+            config,
+            random,
+            directories,
+        };
         plane.quorum.lead(now_ms)?;
         plane.bootstrap(fs, &metadata_dir, now_ms)?;
         plane.register(&own, now_ms)?;
@@ -302,11 +313,12 @@ impl ControlPlane {
     }
 
     fn snapshot_if_due(&mut self, now_ms: i64) -> Result<(), ControlError> {
-        let records = self.quorum.image().offset() - self.snapshot_offset;
-        let is_old = records > 0 && now_ms - self.snapshot_ms >= SNAPSHOT_INTERVAL_MS;
-        if records >= RECORDS_BETWEEN_SNAPSHOTS || is_old {
+        let bytes = self.quorum.bytes_since_snapshot();
+        let interval = self.snapshot_interval_ms;
+        let is_old = bytes > 0 && interval > 0 && now_ms - self.snapshot_ms >= interval;
+        if bytes >= self.snapshot_bytes || is_old {
             self.quorum.write_snapshot(now_ms)?;
-            (self.snapshot_offset, self.snapshot_ms) = (self.quorum.image().offset(), now_ms);
+            self.snapshot_ms = now_ms;
         }
         Ok(())
     }

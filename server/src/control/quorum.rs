@@ -30,6 +30,9 @@ const RECORDS_PER_BATCH: usize = 5_000;
 /// How many bytes go into one batch; Kafka reads at most 8 MiB.
 const BYTES_PER_BATCH: usize = 4 << 20;
 
+/// How many snapshots stay: the newest is read, the one before it is there if somebody needs it.
+const SNAPSHOTS_KEPT: usize = 2;
+
 /// Who this voter is.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -129,6 +132,7 @@ pub struct Quorum {
     open_transaction: bool,
     has_records: bool,
     newest_snapshot: Option<SnapshotId>,
+    bytes_since_snapshot: i64,
 }
 
 impl QuorumError {
@@ -158,7 +162,11 @@ impl Quorum {
             return Err(QuorumError::Gap { start, end, snapshot: snapshot_end });
         }
         let from_snapshot = loader.voters.take();
-        log.for_each_batch(snapshot_end, |batch| loader.log_batch(batch))?;
+        let mut bytes_since_snapshot = 0;
+        log.for_each_batch(snapshot_end, |batch| {
+            bytes_since_snapshot += length(batch.bytes());
+            loader.log_batch(batch)
+        })?;
         let voters_in_log = loader.voters.is_some() || snapshot_end > 0 && from_snapshot.is_some();
         let voters = loader.voters.take().or(from_snapshot);
         check_recorded_voters(&identity, voters.as_ref())?;
@@ -172,6 +180,7 @@ impl Quorum {
             has_records: loader.any_record,
             image: Arc::new(loader.image),
             newest_snapshot,
+            bytes_since_snapshot,
             identity,
         })
     }
@@ -199,6 +208,11 @@ impl Quorum {
     /// The voters that stand in the log.
     pub fn voters(&self) -> Option<&VotersRecord> {
         self.voters.as_ref()
+    }
+
+    /// How much the next load reads beside the snapshot.
+    pub fn bytes_since_snapshot(&self) -> i64 {
+        self.bytes_since_snapshot
     }
 
     /// Begins the next epoch as its leader.
@@ -308,6 +322,7 @@ impl Quorum {
                 let full = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
                 let bytes = full.build(self.end_offset(), self.epoch);
                 self.log.append(&bytes, self.epoch, now_ms)?;
+                self.bytes_since_snapshot += length(&bytes);
             }
         }
         Ok(())
@@ -333,6 +348,18 @@ impl Quorum {
         let path = self.identity.log_dir.join(DIRECTORY).join(id.file_name());
         self.fs.write_atomic(&path, &bytes).map_err(|source| QuorumError::Io { path, source })?;
         self.newest_snapshot = Some(id);
+        self.bytes_since_snapshot = 0;
+        self.remove_old_snapshots()
+    }
+
+    /// Keeps the newest snapshots only; with the log they have everything.
+    fn remove_old_snapshots(&self) -> Result<(), QuorumError> {
+        let dir = self.identity.log_dir.join(DIRECTORY);
+        let io = |source| QuorumError::Io { path: dir.clone(), source };
+        let listed = snapshot_file::list(&self.fs, &dir).map_err(io)?;
+        for old in listed.iter().rev().skip(SNAPSHOTS_KEPT) {
+            self.fs.remove_file(dir.join(old.file_name())).map_err(io)?;
+        }
         Ok(())
     }
 
@@ -344,6 +371,10 @@ impl Quorum {
         let path = self.identity.log_dir.join(DIRECTORY);
         self.log.close().map_err(|source| QuorumError::Io { path, source })
     }
+}
+
+fn length(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).expect("a batch is limited")
 }
 
 fn load_snapshot(fs: &Fs, dir: &std::path::Path, id: SnapshotId) -> Result<Loader, QuorumError> {

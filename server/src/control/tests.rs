@@ -84,7 +84,7 @@ fn every_refusal_of_create_topics_names_its_reason_and_creates_nothing() {
             CreatableTopic { replication_factor: 2, ..topic("r", 1) },
             ErrorCode::INVALID_REPLICATION_FACTOR,
             "Unable to replicate the partition 2 time(s): The target replication factor of 2 cannot be reached because \
-             only 1 broker(s) are registered.",
+             only 1 broker(s) are registered or some brokers have all their log directories cordoned.",
         ),
         (assigned(&[2]), ErrorCode::INVALID_REPLICA_ASSIGNMENT, "The manual partition assignment includes broker 2,"),
         (

@@ -99,10 +99,12 @@ fn update_feature(
         return invalid("Can't downgrade to a newer version.".to_owned());
     }
     if name == METADATA_VERSION && level < current {
-        let message = format!(
-            "Invalid metadata.version {level}. Refusing to perform the requested downgrade because it might delete \
-             metadata information."
-        );
+        let reason = if upgrade_type == UNSAFE_DOWNGRADE {
+            "Unsafe metadata downgrade is not supported in this version."
+        } else {
+            "Refusing to perform the requested downgrade because it might delete metadata information."
+        };
+        let message = format!("Unsupported metadata.version downgrade from {current} to {level}. {reason}");
         return Err(Refusal::new(ErrorCode::INVALID_UPDATE_VERSION, message));
     }
     if name == KRAFT_VERSION {

@@ -119,7 +119,7 @@ impl Context<'_> {
         if wanted > registered {
             return unable(format!(
                 "The target replication factor of {factor} cannot be reached because only {registered} broker(s) are \
-                 registered."
+                 registered or some brokers have all their log directories cordoned."
             ));
         }
         let first = |partition: i32| usize::try_from(partition).expect("counted from 0") % active.len();

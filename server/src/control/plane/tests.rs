@@ -231,3 +231,18 @@ fn a_deleted_topic_stays_deleted() {
     plane.close(5_000).expect("closes");
     assert!(machine.running().image().topic("a").is_none());
 }
+
+#[test]
+fn snapshots_are_written_by_size_and_only_the_newest_stay() {
+    let mut machine = Machine::new(11);
+    let mut plane = machine.running();
+    plane.snapshot_bytes = 500;
+    for topic in ["a", "b", "c", "d", "e", "f"] {
+        create(&mut plane, &[topic]);
+    }
+    let snapshots = snapshot_file::list(&machine.fs(), &Path::new(DIR).join(DIRECTORY)).expect("lists");
+    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
+    assert!(plane.quorum.bytes_since_snapshot() < 500);
+    drop(plane);
+    assert_eq!(machine.running().image().topic_count(), 6);
+}
