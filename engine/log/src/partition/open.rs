@@ -53,6 +53,24 @@ pub struct OpenLog<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
+impl OpenLog<'_> {
+    /// Opens a new log, or one that was closed, as its only replica.
+    pub fn new(partition: TopicPartition, topic_id: Uuid, config: LogConfig, now_ms: i64) -> Self {
+        OpenLog {
+            partition,
+            topic_id,
+            config,
+            clean: true,
+            recovery_point: 0,
+            log_start_offset: None,
+            high_watermark: None,
+            now_ms,
+            producer_expiry_ms: 86_400_000,
+            progress: None,
+        }
+    }
+}
+
 /// How far the recovery of a log has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {

@@ -7,7 +7,7 @@ use kringle_runtime::File;
 
 use crate::error::LogError;
 
-use super::{PartitionLog, Progressed, State};
+use super::{PartitionLog, Progressed, State, Step};
 
 /// What must reach the disk for everything written so far to be stable. The committer syncs the files one by one (`fdatasync`) or
 /// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
@@ -121,6 +121,27 @@ impl PartitionLog {
         }
         self.settle_offsets();
         Ok(self.progressed())
+    }
+
+    /// Does all that is due, on this thread: writes, rolls, syncs. For logs that are used without a shard.
+    pub fn flush_blocking(&mut self) -> Result<Progressed, LogError> {
+        loop {
+            match self.next_step() {
+                Step::Idle => break,
+                Step::Write(job) => {
+                    let result = job.run_inline();
+                    self.finish_write(job, result)?;
+                }
+                Step::Roll(job) => {
+                    let result = job.run(&self.fs);
+                    self.finish_roll(result)?;
+                }
+            }
+        }
+        match self.sync_job() {
+            Some(job) => self.finish_sync(job.upto, job.files.iter().try_for_each(File::sync_data)),
+            None => Ok(self.progressed()),
+        }
     }
 
     /// What was written and not synced, for `flush.messages` and `flush.ms`; `None` if there is nothing.
