@@ -1,7 +1,7 @@
 //! OffsetCommit.
 
-use kringle_protocol::ErrorCode;
 use kringle_protocol::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition};
+use kringle_protocol::{ErrorCode, Uuid};
 
 use super::classic::State;
 use super::messages::commit_response;
@@ -31,9 +31,7 @@ impl Coordinator {
                 answer.error_code = result.err().unwrap_or(ErrorCode::NONE).code();
             }
         }
-        if is_new {
-            self.settle_new_group(&request.group_id);
-        }
+        self.log_group(&request.group_id, is_new);
         self.reply_after_writes(token, GroupResponse::OffsetCommit(response));
     }
 
@@ -71,23 +69,27 @@ impl Coordinator {
     fn offset_of(
         &self,
         request: &OffsetCommitRequest,
-        topic_id: kringle_protocol::Uuid,
+        topic_id: Uuid,
         partition: &OffsetCommitRequestPartition,
     ) -> Result<Offset, ErrorCode> {
         let metadata = partition.committed_metadata.clone().unwrap_or_default();
         if metadata.encode_utf16().count() > self.turn.config.offset_metadata_max_bytes {
             return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
         }
-        let now_ms = self.turn.now_ms;
-        let retention_ms = request.retention_time_ms;
-        Ok(Offset {
+        let offset = Offset {
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch.max(-1),
             metadata,
-            commit_timestamp_ms: now_ms,
-            expire_timestamp_ms: if retention_ms == -1 { NO_EXPIRY } else { now_ms.saturating_add(retention_ms) },
+            commit_timestamp_ms: self.turn.now_ms,
+            expire_timestamp_ms: NO_EXPIRY,
             topic_id,
-        })
+        };
+        if request.retention_time_ms == -1 {
+            return Ok(offset);
+        }
+        // The one value that has a time to expire at has no place for these two.
+        let expire_timestamp_ms = self.turn.now_ms.saturating_add(request.retention_time_ms);
+        Ok(Offset { leader_epoch: -1, topic_id: Uuid::ZERO, expire_timestamp_ms, ..offset })
     }
 
     /// Appends an offset, or its tombstone.
@@ -105,13 +107,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A group that was made for offsets lives by them; without any it is not kept.
-    fn settle_new_group(&mut self, id: &str) {
-        let Some(group) = self.groups.get(id) else { return };
+    /// A group that is not in the log yet comes there with its offsets; one that was made for nothing is not kept.
+    fn log_group(&mut self, id: &str, is_new: bool) {
+        let Some(group) = self.groups.get(id).filter(|group| !group.visible) else { return };
         if self.turn.has_draft() {
             let name = GroupName::from(group);
-            self.turn.then(Then::Created(name));
-        } else {
+            self.turn.then(Then::Logged(name));
+        } else if is_new {
             self.groups.remove(id);
         }
     }

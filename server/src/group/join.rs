@@ -67,13 +67,10 @@ impl Coordinator {
         }
         if is_new {
             // Even if the member was refused: a group that was made is there, as it is in Kafka.
-            match turn.append(records::new_group(group)) {
-                Ok(()) => turn.then(Then::Created(GroupName::from(&*group))),
-                Err(code) => {
-                    turn.refuse_members(group, code);
-                    turn.cancel_timers(group);
-                    self.groups.remove(&*group_id);
-                }
+            if let Err(code) = turn.append_group(group, records::new_group(group)) {
+                turn.refuse_members(group, code);
+                turn.cancel_timers(group);
+                self.groups.remove(&*group_id);
             }
         }
     }
@@ -210,7 +207,7 @@ impl Turn {
         group.update(&new, joining.terms(), Some(waiter));
         match group.state {
             State::Stable if group.select_protocol() == group.protocol => {
-                match self.append(records::group(group, |member| member.assignment.clone())) {
+                match self.append_group(group, records::group(group, |member| member.assignment.clone())) {
                     Ok(()) => self.then(Then::StaticJoin(Box::new(StaticJoin {
                         group: GroupName::from(&*group),
                         instance_id,
@@ -252,6 +249,10 @@ impl Turn {
 
     /// The new id of a static member is in the log.
     pub(super) fn static_join_committed(&mut self, group: &mut Group, join: &StaticJoin) {
+        if group.state == State::Stable {
+            // It may have come back with other topics; the record says so, and who loads it will know.
+            group.subscribed = group.subscriptions();
+        }
         let waits = group.members.get(&join.new).and_then(|member| member.awaiting_join) == Some(join.waiter);
         // If the group has begun to rebalance, the join has become a part of that.
         if !waits || matches!(group.state, State::PreparingRebalance | State::Empty) {

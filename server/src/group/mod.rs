@@ -310,9 +310,12 @@ impl Coordinator {
     fn then_committed(&mut self, then: Then) {
         match then {
             Then::Reply { token, response } => self.turn.reply(token, response),
-            Then::Created(group) => {
+            Then::Logged(group) => {
                 if let Some(group) = self.same_group(&group) {
                     group.visible = true;
+                }
+                for removed in self.removed_groups().filter(|removed| removed.incarnation == group.incarnation) {
+                    removed.visible = true;
                 }
             }
             Then::Assign { group, generation, assignments } => {
@@ -333,14 +336,7 @@ impl Coordinator {
     fn then_failed(&mut self, then: Then, code: ErrorCode) {
         match then {
             Then::Reply { token, response } => self.turn.reply(token, response.into_error(code)),
-            Then::Created(group) => {
-                if self.same_group(&group).is_some_and(|group| !group.visible)
-                    && let Some(mut group) = self.groups.remove(&group.id)
-                {
-                    self.turn.refuse_members(&mut group, code);
-                    self.turn.cancel_timers(&group);
-                }
-            }
+            Then::Logged(group) => self.group_not_logged(&group, code),
             Then::Assign { group, generation, .. } => {
                 if let Some(group) = self.groups.get_mut(&group.id).filter(|g| g.incarnation == group.incarnation) {
                     self.turn.assignment_failed(group, generation, code);
@@ -353,6 +349,24 @@ impl Coordinator {
                     self.turn.static_join_failed(group, *join, code);
                 }
             }
+        }
+    }
+
+    /// A record of the group was refused. If there was none before and none is to come, the group never was.
+    fn group_not_logged(&mut self, name: &turn::GroupName, code: ErrorCode) {
+        let by_others = |then: &Then| matches!(then, Then::Logged(other) if other.incarnation == name.incarnation);
+        if self.outstanding.iter().flat_map(|write| &write.then).any(by_others) {
+            return;
+        }
+        if self.same_group(name).is_some_and(|group| !group.visible)
+            && let Some(mut group) = self.groups.remove(&name.id)
+        {
+            self.turn.refuse_members(&mut group, code);
+            self.turn.cancel_timers(&group);
+        }
+        // Nor does a deletion that fails bring it back.
+        for write in &mut self.outstanding {
+            write.removed.retain(|removed| removed.visible || removed.incarnation != name.incarnation);
         }
     }
 
@@ -384,14 +398,21 @@ impl Coordinator {
         self.outstanding.iter().flat_map(|write| &write.removed).filter(|group| group.visible)
     }
 
+    fn removed_groups(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.outstanding.iter_mut().flat_map(|write| &mut write.removed)
+    }
+
     /// Who commits offsets has a group, by Kafka's rule; one whose making failed comes back with them.
     fn ensure_group(&mut self, key: &offsets::OffsetKey) {
         if !self.offsets.has_committed(key) {
             return;
         }
-        if let Some(group) = self.groups.get_mut(&key.group) {
+        // Where a deletion is under way, it is the one before it that they belong to.
+        if let Some(group) = self.removed_groups().find(|group| group.id == key.group) {
             group.visible = true;
-        } else if !self.groups_on_their_way_out().any(|group| group.id == key.group) {
+        } else if let Some(group) = self.groups.get_mut(&key.group) {
+            group.visible = true;
+        } else {
             let mut group = Group::new(key.group.clone(), self.turn.next_incarnation(), self.turn.now_ms);
             group.visible = true;
             self.groups.insert(group.id.clone(), group);

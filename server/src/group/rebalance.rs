@@ -151,7 +151,7 @@ impl Turn {
         group.next_generation(self.now_ms);
         if group.state == State::Empty {
             // If this cannot be written, the members of the old generation come back with the log and time out again.
-            let _unwritten = self.append(records::group(group, |_| Bytes::new()));
+            let _unwritten = self.append_group(group, records::group(group, |_| Bytes::new()));
             return;
         }
         let ids: Vec<Arc<str>> = group.members.keys().cloned().collect();

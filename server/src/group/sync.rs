@@ -135,7 +135,7 @@ impl Turn {
         let assignments: BTreeMap<String, Bytes> =
             request.assignments.into_iter().map(|one| (one.member_id, one.assignment)).collect();
         let record = records::group(group, |member| assignments.get(&*member.id).cloned().unwrap_or_default());
-        match self.append(record) {
+        match self.append_group(group, record) {
             Ok(()) => {
                 group.assignment_in_flight = true;
                 self.then(Then::Assign { group: GroupName::from(&*group), generation: group.generation, assignments });

@@ -33,8 +33,8 @@ impl From<&Group> for GroupName {
 pub(super) enum Then {
     /// This answer, or its error.
     Reply { token: ReplyToken, response: GroupResponse },
-    /// The group may be seen, or is gone with all who wait in it.
-    Created(GroupName),
+    /// The group is in the log and may be seen; if it never came there, it is gone with all who wait in it.
+    Logged(GroupName),
     /// The members get their assignment, or rebalance again.
     Assign { group: GroupName, generation: i32, assignments: BTreeMap<String, Bytes> },
     /// A static member is known by its new id, or by its old one again.
@@ -173,6 +173,13 @@ impl Turn {
     /// Adds a record to the write. One that the format cannot carry (a name above 32 KiB) is the caller's error.
     pub(super) fn append(&mut self, record: Result<Record, EncodeError>) -> Result<(), ErrorCode> {
         self.records.push(record.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?);
+        Ok(())
+    }
+
+    /// Adds the record of a group to the write.
+    pub(super) fn append_group(&mut self, group: &Group, record: Result<Record, EncodeError>) -> Result<(), ErrorCode> {
+        self.append(record)?;
+        self.then(Then::Logged(group.into()));
         Ok(())
     }
 
