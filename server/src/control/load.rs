@@ -173,3 +173,58 @@ impl Loader {
         self.image.apply(record, &mut self.delta).map_err(|source| LoadError::Contradiction { offset, source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kringle_protocol::messages::{
+        AbortTransactionRecord, BeginTransactionRecord, EndTransactionRecord, TopicRecord,
+    };
+
+    use super::*;
+
+    fn begin() -> MetadataRecord {
+        MetadataRecord::BeginTransactionRecord(BeginTransactionRecord::default())
+    }
+
+    fn end() -> MetadataRecord {
+        MetadataRecord::EndTransactionRecord(EndTransactionRecord::default())
+    }
+
+    fn abort() -> MetadataRecord {
+        MetadataRecord::AbortTransactionRecord(AbortTransactionRecord::default())
+    }
+
+    fn topic(name: &str) -> MetadataRecord {
+        let id = kringle_protocol::Uuid::from_bytes([name.as_bytes()[0]; 16]);
+        MetadataRecord::TopicRecord(TopicRecord { name: name.to_owned(), topic_id: id })
+    }
+
+    fn load(records: Vec<MetadataRecord>) -> Result<Loader, LoadError> {
+        let mut loader = Loader::new();
+        for (offset, record) in (0..).zip(records) {
+            loader.record(offset, record)?;
+        }
+        Ok(loader)
+    }
+
+    fn names(loader: &Loader) -> Vec<&str> {
+        loader.image.topics().map(|topic| topic.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_transaction_is_seen_at_its_end_or_never() {
+        let open = load(vec![topic("a"), begin(), topic("b")]).expect("fits");
+        assert_eq!((names(&open), open.in_transaction()), (vec!["a"], true));
+        let ended = load(vec![topic("a"), begin(), topic("b"), end(), topic("c")]).expect("fits");
+        assert_eq!((names(&ended), ended.in_transaction()), (vec!["a", "b", "c"], false));
+        let aborted = load(vec![topic("a"), begin(), topic("b"), abort(), topic("c")]).expect("fits");
+        assert_eq!(names(&aborted), ["a", "c"]);
+    }
+
+    #[test]
+    fn markers_without_their_partner_are_refused() {
+        for records in [vec![end()], vec![abort()], vec![begin(), begin()], vec![begin(), end(), end()]] {
+            assert!(matches!(load(records), Err(LoadError::Unpaired { .. })));
+        }
+    }
+}

@@ -1,13 +1,16 @@
 //! Requests against the controller, and what becomes of the image.
 
+use kringle_protocol::client_quota_record::EntityData;
 use kringle_protocol::create_partitions_request::CreatePartitionsTopic;
 use kringle_protocol::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
 use kringle_protocol::delete_topics_request::DeleteTopicState;
 use kringle_protocol::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kringle_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
-    UpdateFeaturesRequest,
+    AccessControlEntryRecord, ClientQuotaRecord, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    IncrementalAlterConfigsRequest, PartitionChangeRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
+    UnfenceBrokerRecord, UpdateFeaturesRequest, UserScramCredentialRecord,
 };
+use kringle_protocol::metadata_record::MetadataRecord;
 use kringle_protocol::update_features_request::FeatureUpdateKey;
 use kringle_protocol::{ErrorCode, Uuid};
 
@@ -17,8 +20,8 @@ use super::controller::partitions::create_partitions;
 use super::controller::producer_ids::allocate_producer_ids;
 use super::controller::registration;
 use super::controller::topics::{create_topics, delete_topics};
-use super::features::{ELR_VERSION, advertised};
-use super::image::{Image, ResourceType};
+use super::features::{ELR_VERSION, METADATA_VERSION, advertised};
+use super::image::{Image, ImageDelta, ResourceType};
 use super::testing::{DIRECTORY, NODE, apply, counting, counting_from, decide, feature, running};
 
 fn topic(name: &str, partitions: i32) -> CreatableTopic {
@@ -366,4 +369,56 @@ fn a_clone_of_an_image_does_not_see_later_changes() {
     apply(&mut image, &registration::fence(&published, NODE, 11));
     assert!(published.topic("b").is_none());
     assert_eq!(published.topic("a").expect("there").partitions[0].leader, NODE);
+}
+
+#[test]
+fn what_kafka_recorded_and_nobody_here_reads_is_in_the_snapshot_too() {
+    let quota = |user: &str, remove| ClientQuotaRecord {
+        entity: vec![EntityData { entity_type: "user".to_owned(), entity_name: Some(user.to_owned()) }],
+        key: "producer_byte_rate".to_owned(),
+        value: 1000.0,
+        remove,
+    };
+    let scram = |name: &str| UserScramCredentialRecord { name: name.to_owned(), mechanism: 1, ..Default::default() };
+    let acl = |id| AccessControlEntryRecord { id: Uuid::from_bytes([id; 16]), ..Default::default() };
+    let mut image = running();
+    let delta = apply(
+        &mut image,
+        &[
+            MetadataRecord::ClientQuotaRecord(quota("kept", false)),
+            MetadataRecord::ClientQuotaRecord(quota("gone", false)),
+            MetadataRecord::ClientQuotaRecord(quota("gone", true)),
+            MetadataRecord::UserScramCredentialRecord(scram("kept")),
+            MetadataRecord::AccessControlEntryRecord(acl(1)),
+            MetadataRecord::AccessControlEntryRecord(acl(2)),
+            MetadataRecord::RemoveAccessControlEntryRecord(RemoveAccessControlEntryRecord { id: acl(2).id }),
+        ],
+    );
+    assert!(delta.security);
+    let kept = (image.quotas().count(), image.scram_credentials().count(), image.acls().count());
+    assert_eq!(kept, (1, 1, 1));
+    let mut rebuilt = Image::empty();
+    apply(&mut rebuilt, &image.to_records().collect::<Vec<_>>());
+    assert_eq!(rebuilt, image);
+}
+
+#[test]
+fn a_metadata_version_of_a_later_kafka_is_refused_by_name() {
+    let error = Image::empty().apply(&feature(METADATA_VERSION, 31), &mut ImageDelta::default());
+    let error = error.expect_err("Kringle knows 30").to_string();
+    assert!(error.contains("metadata.version=31"), "{error}");
+}
+
+#[test]
+fn records_of_what_was_never_created_are_refused() {
+    let mut image = running();
+    let nothing = Uuid::from_bytes([200; 16]);
+    let changes = [
+        MetadataRecord::RemoveTopicRecord(RemoveTopicRecord { topic_id: nothing }),
+        MetadataRecord::PartitionChangeRecord(PartitionChangeRecord { topic_id: nothing, ..Default::default() }),
+        MetadataRecord::UnfenceBrokerRecord(UnfenceBrokerRecord { id: NODE, epoch: 10 }),
+    ];
+    for change in changes {
+        assert!(image.apply(&change, &mut ImageDelta::default()).is_err(), "{change:?}");
+    }
 }
