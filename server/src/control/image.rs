@@ -212,6 +212,11 @@ impl Image {
         self.brokers.get(&id)
     }
 
+    /// Whether a broker may be given replicas and lead them.
+    pub fn is_active(&self, broker: i32) -> bool {
+        self.broker(broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
+    }
+
     /// All registered brokers by id.
     pub fn brokers(&self) -> impl Iterator<Item = &RegisterBrokerRecord> {
         self.brokers.values()

@@ -5,6 +5,7 @@
 //! FeatureControlManager, and ControllerApis before them): clients and tests read them.
 
 pub mod configs;
+pub mod elections;
 pub mod features;
 pub mod partitions;
 pub mod producer_ids;
@@ -72,11 +73,6 @@ impl Context<'_> {
     fn dynamic(&self) -> DynamicConfigs {
         let of = |name: &str| self.image.configs(ResourceType::Broker, name).cloned().unwrap_or_default();
         DynamicConfigs { broker: of(&self.config.node_id.to_string()), cluster: of("") }
-    }
-
-    /// Whether a broker may be given replicas and lead them.
-    fn is_active(&self, broker: i32) -> bool {
-        self.image.broker(broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
     }
 }
 

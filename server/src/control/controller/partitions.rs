@@ -10,7 +10,7 @@ use kringle_protocol::metadata_record::MetadataRecord;
 use kringle_protocol::{ErrorCode, Uuid};
 
 use super::{Context, Decision, Refusal};
-use crate::control::image::{PartitionImage, TopicImage};
+use crate::control::image::{Image, PartitionImage, TopicImage};
 use crate::control::snapshot::partition_record;
 
 /// How many partitions one request may create.
@@ -62,7 +62,7 @@ impl Context<'_> {
             if assigned.contains_key(&index) {
                 return invalid(format!("Found multiple manual partition assignments for partition {index}"));
             }
-            self.check_manual(index, replicas, factor)?;
+            check_manual(self.image, index, replicas, factor)?;
             factor = Some(replicas.len());
             assigned.insert(index, replicas.clone());
         }
@@ -70,38 +70,6 @@ impl Context<'_> {
             return invalid("partitions should be a consecutive 0-based integer sequence".to_owned());
         }
         Ok(assigned.into_values().collect())
-    }
-
-    fn check_manual(&self, partition: i32, replicas: &[i32], factor: Option<usize>) -> Result<(), Refusal> {
-        let invalid = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
-        let assignment = "The manual partition assignment includes";
-        if replicas.is_empty() {
-            return invalid(format!("{assignment} an empty replica list."));
-        }
-        let mut sorted = replicas.to_vec();
-        sorted.sort_unstable();
-        for (at, broker) in sorted.iter().enumerate() {
-            if self.image.broker(*broker).is_none() {
-                return invalid(format!("{assignment} broker {broker}, but no such broker is registered."));
-            }
-            if at > 0 && sorted[at - 1] == *broker {
-                return invalid(format!("{assignment} the broker {broker} more than once."));
-            }
-        }
-        if let Some(factor) = factor.filter(|factor| *factor != replicas.len()) {
-            let count = replicas.len();
-            return invalid(format!(
-                "{assignment} a partition with {count} replica(s), but this is not consistent with previous partitions, \
-                 which have {factor} replica(s)."
-            ));
-        }
-        if !replicas.iter().any(|broker| self.is_active(*broker)) {
-            return invalid(format!(
-                "All brokers specified in the manual partition assignment for partition {partition} are fenced or in \
-                 controlled shutdown."
-            ));
-        }
-        Ok(())
     }
 
     /// Places partitions on the brokers that can lead, one after the other.
@@ -112,7 +80,7 @@ impl Context<'_> {
         };
         let registered = self.image.brokers().count();
         let wanted = usize::try_from(factor).expect("checked to be positive");
-        let active: Vec<_> = self.image.brokers().map(|b| b.broker_id).filter(|id| self.is_active(*id)).collect();
+        let active: Vec<_> = self.image.brokers().map(|b| b.broker_id).filter(|id| self.image.is_active(*id)).collect();
         if active.is_empty() {
             return unable("All brokers are currently fenced.".to_owned());
         }
@@ -129,7 +97,7 @@ impl Context<'_> {
 
     /// A partition that has just been placed.
     pub(super) fn new_partition(&self, replicas: Vec<i32>) -> PartitionImage {
-        let isr: Vec<_> = replicas.iter().copied().filter(|broker| self.is_active(*broker)).collect();
+        let isr: Vec<_> = replicas.iter().copied().filter(|broker| self.image.is_active(*broker)).collect();
         PartitionImage {
             leader: isr[0],
             directories: replicas.iter().map(|broker| self.default_directory(*broker)).collect(),
@@ -194,10 +162,48 @@ impl Context<'_> {
             return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
         }
         for (index, assignment) in (current..).zip(assignments) {
-            self.check_manual(index, &assignment.broker_ids, Some(factor))?;
+            check_manual(self.image, index, &assignment.broker_ids, Some(factor))?;
         }
         Ok(assignments.iter().map(|assignment| assignment.broker_ids.clone()).collect())
     }
+}
+
+/// Whether replicas that a client has chosen can be those of a partition.
+pub(super) fn check_manual(
+    image: &Image,
+    partition: i32,
+    replicas: &[i32],
+    factor: Option<usize>,
+) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+    let assignment = "The manual partition assignment includes";
+    if replicas.is_empty() {
+        return invalid(format!("{assignment} an empty replica list."));
+    }
+    let mut sorted = replicas.to_vec();
+    sorted.sort_unstable();
+    for (at, broker) in sorted.iter().enumerate() {
+        if image.broker(*broker).is_none() {
+            return invalid(format!("{assignment} broker {broker}, but no such broker is registered."));
+        }
+        if at > 0 && sorted[at - 1] == *broker {
+            return invalid(format!("{assignment} the broker {broker} more than once."));
+        }
+    }
+    if let Some(factor) = factor.filter(|factor| *factor != replicas.len()) {
+        let count = replicas.len();
+        return invalid(format!(
+            "{assignment} a partition with {count} replica(s), but this is not consistent with previous partitions, \
+             which have {factor} replica(s)."
+        ));
+    }
+    if !replicas.iter().any(|broker| image.is_active(*broker)) {
+        return invalid(format!(
+            "All brokers specified in the manual partition assignment for partition {partition} are fenced or in \
+             controlled shutdown."
+        ));
+    }
+    Ok(())
 }
 
 /// Decides on CreatePartitions.
