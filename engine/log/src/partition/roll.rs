@@ -16,8 +16,11 @@ use super::append::{Staged, StagedRoll};
 use super::write::InFlight;
 use super::{PartitionLog, Progressed};
 
-/// Completes the indexes of the active segment and makes the files of the next. Blocking, short: nothing of the log is synced here
-/// ([`PartitionLog::sync_job`] does that), only the directory, so that the new segment is there after a power cut.
+/// Completes the indexes of the active segment and makes the files of the next. Blocking.
+///
+/// If acks=all batches wait in the active segment, its log is synced before the next one exists: a power cut must not leave a
+/// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing of the log is synced here
+/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka.
 pub struct RollJob {
     dir: PathBuf,
     base_offset: i64,
@@ -25,6 +28,7 @@ pub struct RollJob {
     snapshot: Option<Vec<u8>>,
     epochs: Option<Vec<EpochEntry>>,
     preallocate: Option<u64>,
+    sync_first: bool,
 }
 
 impl std::fmt::Debug for RollJob {
@@ -92,6 +96,9 @@ impl RollJob {
     /// Does the work, on a thread that may block.
     pub fn run(mut self, fs: &Fs) -> io::Result<RollDone> {
         self.seal.run()?;
+        if self.sync_first {
+            self.seal.log.sync_data()?;
+        }
         if let Some(snapshot) = &self.snapshot {
             write_snapshot(fs, &self.dir, self.base_offset, snapshot)?;
         }
@@ -118,6 +125,10 @@ impl PartitionLog {
             snapshot: roll.snapshot.clone(),
             epochs,
             preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
+            sync_first: self
+                .unsynced
+                .first_undurable_all(self.offsets.durable)
+                .is_some_and(|first| first < roll.base_offset),
         }
     }
 

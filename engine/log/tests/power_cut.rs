@@ -1,0 +1,181 @@
+//! Power cuts, full disks and failing disks, on the simulated disk: what was durable is there afterwards, in order and whole, and what
+//! follows it is a prefix of what was written.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{DAY, NOW, batch_of, offsets_from};
+use kringle_log::{Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Step, TopicPartition};
+use kringle_protocol::Uuid;
+use kringle_runtime::{File, Fs, sim::Sim};
+
+const DIR: &str = "/data/t-0";
+
+/// A small generator of numbers: the test's own choices, from the seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+fn try_open(fs: &Fs, clean: bool, recovery_point: i64) -> Result<PartitionLog, LogError> {
+    let config =
+        LogConfig { segment_bytes: 1200, segment_ms: i64::MAX, index_interval_bytes: 300, ..LogConfig::default() };
+    let partition = TopicPartition::new("t", 0);
+    let new = OpenLog::new(partition, Uuid::from_bytes([7; 16]), config, NOW);
+    PartitionLog::open(fs, Path::new(DIR), OpenLog { clean, recovery_point, producer_expiry_ms: DAY, ..new })
+}
+
+/// What an idempotent producer with acks=all knows: how many records it has sent, and how many of them were acknowledged.
+#[derive(Default)]
+struct Producer {
+    sent: i64,
+    acknowledged: i64,
+}
+
+/// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it.
+fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
+    for _ in 0..steps {
+        let done = match dice.below(10) {
+            0..6 => {
+                let count = i32::try_from(1 + dice.below(4)).unwrap();
+                let sequence = i32::try_from(producer.sent).unwrap();
+                match log.append(batch_of(5, 0, sequence, count), 1, Acks::All, NOW) {
+                    Ok(appended) => {
+                        assert_eq!((appended.base_offset, appended.duplicate), (producer.sent, false));
+                        producer.sent = appended.last_offset + 1;
+                        Ok(())
+                    }
+                    Err(AppendError::Offline) => return,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            6..9 => match log.next_step() {
+                Step::Idle => Ok(()),
+                Step::Write(job) => {
+                    let result = job.run_inline();
+                    log.finish_write(job, result).map(drop)
+                }
+                Step::Roll(job) => {
+                    let done = job.run(log.fs());
+                    log.finish_roll(done).map(drop)
+                }
+            },
+            _ => match log.sync_job() {
+                Some(job) => {
+                    let result = job.files.iter().try_for_each(File::sync_data);
+                    log.finish_sync(job.upto, result).map(drop)
+                }
+                None => Ok(()),
+            },
+        };
+        match done {
+            Ok(()) => {}
+            Err(LogError::DiskFull { from }) => {
+                assert!(from >= producer.acknowledged);
+                producer.sent = from;
+            }
+            Err(e) => {
+                assert!(e.is_fatal() && log.is_offline(), "{e}");
+                return;
+            }
+        }
+        producer.acknowledged = log.high_watermark();
+    }
+}
+
+fn check(log: &PartitionLog, producer: &mut Producer, seed: u64) {
+    let end = log.log_end_offset();
+    assert!(end >= producer.acknowledged, "seed {seed}: {} acknowledged, {end} there", producer.acknowledged);
+    assert!(end <= producer.sent, "seed {seed}");
+    assert_eq!(offsets_from(log, 0), (0..end).collect::<Vec<i64>>(), "seed {seed}");
+    // The producer finds out where the log ends and goes on from there.
+    (producer.sent, producer.acknowledged) = (end, end);
+}
+
+#[test]
+fn acknowledged_records_survive_power_cuts_and_kills() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let mut sim = Sim::new(seed);
+        let node = sim.node("a");
+        let mut fs = node.host().fs();
+        let mut log = try_open(&fs, true, 0).unwrap();
+        let mut producer = Producer::default();
+        for _ in 0..4 {
+            let steps = 20 + dice.below(120);
+            live(&mut log, &mut producer, &mut dice, steps);
+            // The checkpoint may be older than what is durable.
+            let recovery_point = if dice.below(2) == 0 { log.durable_offset() } else { 0 };
+            drop(log);
+            if dice.below(3) == 0 {
+                sim.kill(&node);
+            } else {
+                sim.crash(&node);
+            }
+            fs = sim.restart(&node).fs();
+            log = try_open(&fs, false, recovery_point).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            check(&log, &mut producer, seed);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_loses_nothing() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let mut sim = Sim::new(seed);
+        let node = sim.node("a");
+        let fs = node.host().fs();
+        let mut log = try_open(&fs, true, 0).unwrap();
+        let mut producer = Producer::default();
+        live(&mut log, &mut producer, &mut dice, 50);
+        let room = 1000 + dice.below(5000);
+        sim.disk_faults(&node, |faults| faults.capacity_bytes = room);
+        live(&mut log, &mut producer, &mut dice, 200);
+        assert!(!log.is_offline(), "seed {seed}: a full disk is no failure");
+        sim.disk_faults(&node, |faults| faults.capacity_bytes = u64::MAX);
+        live(&mut log, &mut producer, &mut dice, 50);
+        log.flush_blocking().unwrap();
+        producer.acknowledged = log.high_watermark();
+        assert_eq!(producer.acknowledged, producer.sent, "seed {seed}: with room again all goes on");
+        check(&log, &mut producer, seed);
+        drop(log);
+        sim.crash(&node);
+        let log = try_open(&sim.restart(&node).fs(), false, 0).unwrap();
+        check(&log, &mut producer, seed);
+    }
+}
+
+#[test]
+fn a_failing_disk_ends_the_log_and_loses_nothing_acknowledged() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let mut sim = Sim::new(seed);
+        let node = sim.node("a");
+        let mut log = try_open(&node.host().fs(), true, 0).unwrap();
+        let mut producer = Producer::default();
+        live(&mut log, &mut producer, &mut dice, 30);
+        let until = dice.below(30);
+        let at_sync = dice.below(2) == 0;
+        sim.disk_faults(&node, |faults| {
+            if at_sync {
+                faults.syncs_until_failure = Some(until / 4);
+            } else {
+                faults.writes_until_failure = Some(until);
+            }
+        });
+        live(&mut log, &mut producer, &mut dice, 300);
+        assert!(log.is_offline(), "seed {seed}");
+        drop(log);
+        sim.crash(&node);
+        sim.disk_faults(&node, |faults| *faults = Default::default());
+        let log = try_open(&sim.restart(&node).fs(), false, 0).unwrap();
+        check(&log, &mut producer, seed);
+    }
+}
