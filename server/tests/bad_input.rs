@@ -120,9 +120,10 @@ fn broken_batches_get_kafkas_error_and_write_nothing() {
     };
     // A byte of the records: the CRC is wrong.
     is_refused(&broker, "t", change(good.len() - 1, 0xff), ErrorCode::CORRUPT_MESSAGE);
-    // The length field reaches beyond the batch, or is negative.
-    is_refused(&broker, "t", change(8, 0x7f), ErrorCode::CORRUPT_MESSAGE);
-    is_refused(&broker, "t", good.slice(..good.len() - 3), ErrorCode::CORRUPT_MESSAGE);
+    // The length field reaches beyond what was sent: as in Kafka that is no batch at all. A negative one is corrupt.
+    is_refused(&broker, "t", change(8, 0x7f), ErrorCode::INVALID_RECORD);
+    is_refused(&broker, "t", good.slice(..good.len() - 3), ErrorCode::INVALID_RECORD);
+    is_refused(&broker, "t", change(8, 0x80), ErrorCode::CORRUPT_MESSAGE);
     // Two batches in one partition of one request.
     is_refused(&broker, "t", [&good[..], &good[..]].concat().into(), ErrorCode::INVALID_RECORD);
     let mut client = broker.connect();

@@ -100,13 +100,14 @@ fn an_idempotent_producers_window_survives_a_restart() {
     let broker = TestBroker::start_on(home.path(), &[]);
     let mut client = broker.connect();
     client.create_topic("t", 1);
-    let init = InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() };
+    let init = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() };
     let id = client.call(4, &init);
     assert_eq!(id.error_code, 0);
     let numbered = |sequence: i32| {
         let builder = kringle_log::BatchBuilder::new(Compression::None);
         let mut builder = builder.producer(id.producer_id, id.producer_epoch, sequence);
-        builder.append(1, None, Some(b"v"), &[]);
+        // A producer is forgotten a day after its last record's timestamp.
+        builder.append(support::now_ms(), None, Some(b"v"), &[]);
         builder.build(0, -1)
     };
     for sequence in 0..7 {

@@ -179,7 +179,7 @@ fn batch(producer_id: i64, sequence: i32, value: &str) -> bytes::Bytes {
 /// An idempotent producer with acks=all, one record at a time.
 async fn produce(rt: Rt, to: SocketAddr, partition: i32, promised: Arc<Promised>) {
     let connection = connect(&rt, to).await;
-    let init = InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
+    let init = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() };
     let producer_id = connection.call(4, &init).await.expect("answered").producer_id;
     for n in 0..RECORDS_PER_CLIENT {
         let value = format!("{partition}/{n}");

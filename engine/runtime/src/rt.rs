@@ -39,6 +39,8 @@ pub(crate) struct RtInner {
     pub(crate) fs: Fs,
     pub(crate) frames: Arc<FramePool>,
     pub(crate) counters: Counters,
+    /// Long turns of this thread are not stalls.
+    pub(crate) may_block: Cell<bool>,
     pub(crate) driver: Driver,
 }
 
@@ -74,6 +76,12 @@ impl Rt {
         let mut bytes = [0; N];
         self.inner.random.borrow_mut().fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Says that this thread serves nobody who must not wait (a control plane, say): it may use the blocking [`Fs`], and its
+    /// long turns are neither counted nor reported.
+    pub fn allow_blocking(&self) {
+        self.inner.may_block.set(true);
     }
 
     /// Starts a task on this shard. It goes on when the handle is dropped.

@@ -51,6 +51,7 @@ pub(super) async fn run(
     started: Reply<Result<Started, StartError>>,
     ended: Reply<Result<(), String>>,
 ) {
+    rt.allow_blocking();
     let mut thread = match start::start(&rt, &host, config, control).await {
         Ok((thread, said)) => {
             started.send(Ok(said));

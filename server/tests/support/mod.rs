@@ -24,7 +24,8 @@ pub struct TestBroker {
     pub address: SocketAddr,
     pub admin: Option<SocketAddr>,
     dir: PathBuf,
-    _home: Option<tempfile::TempDir>,
+    /// Removed with the broker.
+    home: Option<tempfile::TempDir>,
 }
 
 impl TestBroker {
@@ -36,7 +37,9 @@ impl TestBroker {
     pub fn start_with(overrides: &[&str]) -> TestBroker {
         let home = tempfile::tempdir().expect("a temporary directory");
         let dir = home.path().join("data");
-        TestBroker { _home: Some(home), ..Self::start_on(&dir, overrides) }
+        let mut broker = Self::start_on(&dir, overrides);
+        broker.home = Some(home);
+        broker
     }
 
     /// On a directory that outlives it.
@@ -61,7 +64,7 @@ impl TestBroker {
         // Keeps the pipe open and drained.
         std::thread::spawn(move || lines.for_each(drop));
         let address = address.expect("the broker says where it listens");
-        TestBroker { child, address, admin, dir: dir.to_owned(), _home: None }
+        TestBroker { child, address, admin, dir: dir.to_owned(), home: None }
     }
 
     pub fn pid(&self) -> u32 {
@@ -266,12 +269,17 @@ pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -
 
 /// A batch of the given values.
 pub fn batch(compression: Compression, values: &[&[u8]]) -> Bytes {
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let mut builder = BatchBuilder::new(compression);
     for value in values {
-        builder.append(i64::try_from(now_ms).expect("before the year 292 million"), None, Some(value), &[]);
+        builder.append(now_ms(), None, Some(value), &[]);
     }
     builder.build(0, -1)
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since_1970.as_millis()).expect("before the year 292 million")
 }
 
 /// A frame header by hand: key, version, correlation id 7, client id "x".

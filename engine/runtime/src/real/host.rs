@@ -1,5 +1,6 @@
 //! The threads of this machine.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -101,6 +102,7 @@ impl RealHost {
             fs: Fs { inner: FsInner::Real(shared.fs.clone()) },
             frames: FramePool::new(),
             counters: crate::stats::Counters::default(),
+            may_block: Cell::new(false),
             driver: Driver::Ring(ring.clone()),
         };
         Ok((Rt { inner: Rc::new(inner) }, ring))

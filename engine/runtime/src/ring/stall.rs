@@ -38,7 +38,7 @@ impl StallDetector {
         let counters = &rt.inner.counters;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         counters.longest_turn_us.set(counters.longest_turn_us.get().max(took_us));
-        if took <= STALL {
+        if took <= STALL || rt.inner.may_block.get() {
             if end - self.read_at > RENEW {
                 self.renew(end, counters.parks.get(), usage());
             }

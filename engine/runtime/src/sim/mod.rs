@@ -225,6 +225,7 @@ impl Sim {
             fs: Fs { inner: FsInner::Sim(fs) },
             frames: FramePool::new(),
             counters: Counters::default(),
+            may_block: Cell::new(false),
             driver: Driver::Sim(SimThread { world: Arc::clone(&self.world), node: start.node }),
         };
         Rt { inner: Rc::new(inner) }
