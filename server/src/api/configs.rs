@@ -44,7 +44,7 @@ fn describe(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec
     match ResourceType::from_id(resource.resource_type) {
         Some(ResourceType::Topic) => {
             if let Some(why) = names::illegal(name) {
-                return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, format!("Topic name is invalid: {why}")));
+                return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
             }
             if image.topic(name).is_none() {
                 let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;

@@ -86,8 +86,9 @@ impl ControlThread {
                 None | Some(ControlMessage::Stop) => return stop::stop(self).await,
                 Some(ControlMessage::StorageFailed(why)) => return Err(why),
                 Some(ControlMessage::Execute(command, reply)) => {
-                    let response = self.execute(command).await?;
-                    reply.send(response);
+                    if let Some(response) = self.execute(command).await? {
+                        reply.send(response);
+                    }
                 }
                 Some(ControlMessage::AllocateProducerIds(reply)) => {
                     let block = self.plane.allocate_producer_ids(self.rt.wall_ms());
@@ -128,12 +129,20 @@ impl ControlThread {
     }
 
     /// Executes a command; an error means that the metadata log failed, and the broker must stop.
-    async fn execute(&mut self, command: Command) -> Result<CommandResponse, String> {
-        let executed = self.plane.execute(command, self.rt.wall_ms()).map_err(|error| error.to_string())?;
+    async fn execute(&mut self, command: Command) -> Result<Option<CommandResponse>, String> {
+        let executed = match self.plane.execute(command, self.rt.wall_ms()) {
+            Ok(executed) => executed,
+            // Nothing was changed; whoever asked learns it from the missing answer.
+            Err(error) if error.is_disk_full() => {
+                tracing::error!("metadata cannot be changed: {error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         if executed.changed {
             publish(&self.node, &executed.image).await?;
         }
-        Ok(executed.response)
+        Ok(Some(executed.response))
     }
 }
 

@@ -32,10 +32,10 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(tp: TopicPartition, leader_epoch: i32, log: PartitionLog) -> Partition {
+    pub(crate) fn new(tp: TopicPartition, log: PartitionLog) -> Partition {
         Partition {
             tp,
-            leader_epoch: Cell::new(leader_epoch),
+            leader_epoch: Cell::new(-1),
             log: RefCell::new(log),
             writing: Cell::new(false),
             in_write_queue: Cell::new(false),
@@ -44,6 +44,14 @@ impl Partition {
             written: RefCell::default(),
             committed: RefCell::default(),
             fetchers: RefCell::default(),
+        }
+    }
+
+    /// This broker leads the partition in that epoch; epochs never go back.
+    pub(crate) fn lead(&self, epoch: i32) {
+        assert!(epoch >= self.leader_epoch.get(), "{}: leader epoch {epoch} goes back", self.tp);
+        if epoch != self.leader_epoch.replace(epoch) {
+            self.log.borrow_mut().start_epoch(epoch);
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use kringle_log::{LogError, OpenLog, PartitionLog, Purpose, TopicPartition, rename_away};
 use kringle_protocol::{ErrorCode, Uuid};
 
@@ -13,6 +14,9 @@ use super::topics::log_config;
 use crate::control::image::{Image, TopicImage};
 use crate::names;
 use crate::node::RecoveredLog;
+
+/// Logs that are opened side by side, on as many helper threads as there are.
+const OPENED_TOGETHER: usize = 64;
 
 impl Shard {
     /// Opens the partitions of the first image. Recovery runs here, on all shards at once, before anybody is served.
@@ -53,19 +57,25 @@ impl Shard {
 
     async fn open_topic(self: &Rc<Self>, topic: &TopicImage, at_start: bool) -> Result<(), LogError> {
         let me = self.index();
+        let mut missing = Vec::new();
         for (index, state) in (0..).zip(&topic.partitions) {
-            if self.owner_of(topic.id, index) != me || state.leader != self.node.node_id {
+            // A clean stop leaves partitions without a leader until the next start takes them over again.
+            if self.owner_of(topic.id, index) != me || !state.replicas.contains(&self.node.node_id) {
                 continue;
             }
-            if let Some(partition) = self.partition(topic.id, index) {
-                partition.leader_epoch.set(state.leader_epoch);
-                continue;
+            match self.partition(topic.id, index) {
+                Some(partition) => partition.lead(state.leader_epoch),
+                None => missing.push((index, state.leader_epoch)),
             }
-            let log = self.open_log(topic.id, &topic.name, index, at_start).await?;
-            let tp = TopicPartition::new(topic.name.as_str(), index);
-            let partition = Partition::new(tp, state.leader_epoch, log);
-            partition.log.borrow_mut().start_epoch(state.leader_epoch);
-            self.partitions.borrow_mut().insert((topic.id, index), Rc::new(partition));
+        }
+        for some in missing.chunks(OPENED_TOGETHER) {
+            let opened = some.iter().map(|(index, _)| self.open_log(topic.id, &topic.name, *index, at_start));
+            for ((index, leader_epoch), log) in some.iter().zip(join_all(opened).await) {
+                let tp = TopicPartition::new(topic.name.as_str(), *index);
+                let partition = Rc::new(Partition::new(tp, log?));
+                partition.lead(*leader_epoch);
+                self.partitions.borrow_mut().insert((topic.id, *index), partition);
+            }
         }
         Ok(())
     }
