@@ -46,3 +46,11 @@ pub use rt::{Rt, Sleep, TaskHandle};
 pub use socket::{Chunk, DetachedSocket, Listener, Socket};
 pub use stats::RtStats;
 pub use time::Time;
+
+/// What may go to another thread, checked when this crate compiles.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<(File, Fs, Host, Notify, Sender<u8>)>();
+    is_send::<(FileLock, FrameBuf, DetachedSocket, Running, Receiver<u8>, Reply<u8>, Answer<u8>)>();
+};

@@ -135,6 +135,8 @@ pub(crate) struct RingSocket {
 impl RingSocket {
     fn new(ring: &Ring, fd: OwnedFd) -> io::Result<RingSocket> {
         socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+        // As Kafka's: a peer that vanished without a word is noticed some day even if nothing is sent.
+        socket::setsockopt(&fd, sockopt::KeepAlive, &true)?;
         let peer = as_addr(&socket::getpeername::<SockaddrStorage>(fd.as_raw_fd())?)?;
         let local = local_addr(fd.as_raw_fd())?;
         Ok(RingSocket::adopt(ring, RingDetached { fd: Arc::new(fd), peer, local }))
