@@ -103,12 +103,7 @@ fn everything(connection: &Connection, version: i16) -> ApiVersionsResponse {
 }
 
 fn one(key: ApiKey) -> ApiVersion {
-    ApiVersion {
-        api_key: key.into(),
-        min_version: key.min_version(),
-        max_version: key.max_version(),
-        ..ApiVersion::default()
-    }
+    ApiVersion { api_key: key.into(), min_version: key.min_version(), max_version: key.max_version() }
 }
 
 /// Kafka's pattern for the name and version of client software: letters, digits, `.` and `-`, which only stand inside.

@@ -1,6 +1,7 @@
 //! DescribeLogDirs (key 35): how much each log occupies, and the space under it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use futures_util::future::join_all;
 use kringle_protocol::describe_log_dirs_response::{
@@ -9,22 +10,17 @@ use kringle_protocol::describe_log_dirs_response::{
 use kringle_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
 use super::Context;
+use crate::shard::partition::Partition;
 
 /// Asks every shard for its logs.
 pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let shard = &context.shard;
     let asked = (0..shard.node.shards().len()).map(|owner| {
         shard.on(owner, |owner| async move {
-            let sizes = owner
-                .partitions
-                .borrow()
-                .values()
-                .map(|partition| {
-                    let size = partition.log.borrow().size_bytes();
-                    (partition.tp.topic.to_string(), partition.tp.partition, size)
-                })
-                .collect::<Vec<_>>();
-            sizes
+            let partitions = owner.partitions.borrow();
+            let size = |partition: &Rc<Partition>| partition.log.borrow().size_bytes();
+            let sizes = partitions.values().map(|one| (one.tp.topic.to_string(), one.tp.partition, size(one)));
+            sizes.collect::<Vec<_>>()
         })
     });
     let sizes = join_all(asked).await.into_iter().flatten().flatten();

@@ -162,7 +162,7 @@ fn check(
 }
 
 /// Appends on the owning shard; `reply` is sent when the last of `parts` is where `acks` wants it.
-fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, reply: Reply<Vec<(usize, Outcome)>>) {
+fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, reply: Reply<Outcomes>) {
     let gather = Rc::new(Gather {
         left: Cell::new(parts.len()),
         outcomes: RefCell::new(Vec::with_capacity(parts.len())),
@@ -194,9 +194,12 @@ fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, reply: Reply<Vec<(usi
 /// Outcomes of one message's parts, sent back together.
 struct Gather {
     left: Cell<usize>,
-    outcomes: RefCell<Vec<(usize, Outcome)>>,
-    reply: RefCell<Option<Reply<Vec<(usize, Outcome)>>>>,
+    outcomes: RefCell<Outcomes>,
+    reply: RefCell<Option<Reply<Outcomes>>>,
 }
+
+/// What became of some parts of a request, each with the slot of its answer.
+type Outcomes = Vec<(usize, Outcome)>;
 
 impl Gather {
     fn add(&self, slot: usize, outcome: Outcome) {
@@ -210,7 +213,7 @@ impl Gather {
     }
 }
 
-type Asked = (Vec<usize>, Future<Vec<(usize, Outcome)>>);
+type Asked = (Vec<usize>, Future<Outcomes>);
 
 /// Waits for all owners, or until the producer's own timeout; who is late then gets REQUEST_TIMED_OUT although its batch
 /// may be appended, as in Kafka.

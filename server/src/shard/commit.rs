@@ -63,8 +63,10 @@ impl Shard {
             let dir = self.node.log_dir.clone();
             let result = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
             for (partition, job) in jobs {
-                let result =
-                    result.as_ref().map(|()| ()).map_err(|error| std::io::Error::new(error.kind(), error.to_string()));
+                let result = match &result {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
+                };
                 self.committed(&partition, job.upto, result);
             }
         } else {

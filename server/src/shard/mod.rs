@@ -39,8 +39,10 @@ pub(crate) enum Message {
     /// A connection that the accepting shard hands over.
     Connection { socket: DetachedSocket, listener: usize, id: u64 },
     /// Work on the shard's own data. It must not block; what takes longer it spawns.
-    Run(Box<dyn FnOnce(&Rc<Shard>) + Send>),
+    Run(Work),
 }
+
+type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 /// How the other threads of the node reach a shard.
 pub(crate) struct ShardHandle {
