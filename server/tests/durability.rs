@@ -47,7 +47,7 @@ fn acks_all_survives_kill_9_at_any_moment() {
         let producers: Vec<_> = (0..PARTITIONS)
             .map(|partition| {
                 let (acked, stop, address) = (acked.clone(), stop.clone(), broker.address);
-                std::thread::spawn(move || produce_until(address, partition, round, &acked, &stop))
+                std::thread::spawn(move || produce_until(address, partition, round, &acked[of(partition)], &stop))
             })
             .collect();
         std::thread::sleep(Duration::from_millis(150 + 37 * round as u64));
@@ -60,7 +60,7 @@ fn acks_all_survives_kill_9_at_any_moment() {
         let mut client = broker.connect();
         for partition in 0..PARTITIONS {
             let found = read_all(&mut client, partition);
-            let promised = acked[partition as usize].lock().expect("no panic").clone();
+            let promised = acked[of(partition)].lock().expect("no panic").clone();
             let mut rest = found.iter();
             for value in &promised {
                 assert!(rest.any(|found| found == value), "partition {partition}: {value} is lost or out of order");
@@ -71,12 +71,16 @@ fn acks_all_survives_kill_9_at_any_moment() {
     assert!(total > 100, "only {total} records were acknowledged: nothing was tested");
 }
 
+fn of(partition: i32) -> usize {
+    usize::try_from(partition).expect("partitions count from 0")
+}
+
 /// acks=all until the broker goes away.
 fn produce_until(
     address: std::net::SocketAddr,
     partition: i32,
     round: usize,
-    acked: &[Mutex<Vec<String>>],
+    acked: &Mutex<Vec<String>>,
     stop: &AtomicBool,
 ) {
     let mut client = Client::connect(address);
@@ -89,7 +93,7 @@ fn produce_until(
         let Some(answer) = client.receive() else { return };
         let response = client.decode::<kringle_protocol::messages::ProduceRequest>(9, answer);
         assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
-        acked[partition as usize].lock().expect("no panic").push(value);
+        acked.lock().expect("no panic").push(value);
         n += 1;
     }
 }

@@ -19,10 +19,10 @@ use kringle_protocol::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker that runs until it is dropped.
-pub struct TestBroker {
+pub(crate) struct TestBroker {
     child: Child,
-    pub address: SocketAddr,
-    pub admin: Option<SocketAddr>,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
     dir: PathBuf,
     /// Removed with the broker.
     home: Option<tempfile::TempDir>,
@@ -30,11 +30,11 @@ pub struct TestBroker {
 
 impl TestBroker {
     /// On an empty directory of its own, with two shards.
-    pub fn start() -> TestBroker {
+    pub(crate) fn start() -> TestBroker {
         Self::start_with(&[])
     }
 
-    pub fn start_with(overrides: &[&str]) -> TestBroker {
+    pub(crate) fn start_with(overrides: &[&str]) -> TestBroker {
         let home = tempfile::tempdir().expect("a temporary directory");
         let dir = home.path().join("data");
         let mut broker = Self::start_on(&dir, overrides);
@@ -43,7 +43,7 @@ impl TestBroker {
     }
 
     /// On a directory that outlives it.
-    pub fn start_on(dir: &Path, overrides: &[&str]) -> TestBroker {
+    pub(crate) fn start_on(dir: &Path, overrides: &[&str]) -> TestBroker {
         let mut command = command(dir, overrides);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the broker starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -67,33 +67,33 @@ impl TestBroker {
         TestBroker { child, address, admin, dir: dir.to_owned(), home: None }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 
     /// SIGKILL, and waits for the end.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
     /// SIGTERM; true when it ended in order.
-    pub fn stop(mut self) -> bool {
+    pub(crate) fn stop(mut self) -> bool {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signalled");
         self.child.wait().expect("ended").success()
     }
 
     /// Resident memory in bytes.
-    pub fn rss_bytes(&self) -> u64 {
+    pub(crate) fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") * 1024
@@ -109,7 +109,7 @@ impl Drop for TestBroker {
 }
 
 /// The broker's command line for a test.
-pub fn command(dir: &Path, overrides: &[&str]) -> Command {
+pub(crate) fn command(dir: &Path, overrides: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kringle"));
     let fixed = ["listeners=PLAINTEXT://127.0.0.1:0", "kringle.shards=2", "group.initial.rebalance.delay.ms=0"];
     command.arg("--override").arg(format!("log.dirs={}", dir.display()));
@@ -120,13 +120,13 @@ pub fn command(dir: &Path, overrides: &[&str]) -> Command {
 }
 
 /// One connection, one request at a time.
-pub struct Client {
+pub(crate) struct Client {
     socket: TcpStream,
     correlation_id: i32,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Client {
+    pub(crate) fn connect(address: SocketAddr) -> Client {
         let socket = TcpStream::connect(address).expect("connected");
         socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
         socket.set_nodelay(true).expect("a TCP socket");
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// The frame of a request, with its length field.
-    pub fn frame<Q: Request>(&mut self, version: i16, request: &Q) -> Vec<u8> {
+    pub(crate) fn frame<Q: Request>(&mut self, version: i16, request: &Q) -> Vec<u8> {
         self.correlation_id += 1;
         let mut writer = Writer::new(BytesMut::new());
         let header = RequestHeader {
@@ -142,7 +142,6 @@ impl Client {
             request_api_version: version,
             correlation_id: self.correlation_id,
             client_id: Some("test".to_owned()),
-            ..RequestHeader::default()
         };
         header.encode(&mut writer, request_header_version(Q::API_KEY, version)).expect("encodable");
         request.encode(&mut writer, version).expect("encodable");
@@ -152,13 +151,13 @@ impl Client {
         frame
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         // A broker that closes while we write is what some tests want to see.
         drop(self.socket.write_all(bytes));
     }
 
     /// The next answer's frame, or `None` when the broker closed the connection.
-    pub fn receive(&mut self) -> Option<Bytes> {
+    pub(crate) fn receive(&mut self) -> Option<Bytes> {
         let mut length = [0; 4];
         self.read_exact(&mut length)?;
         let mut body = vec![0; u32::from_be_bytes(length) as usize];
@@ -175,14 +174,14 @@ impl Client {
     }
 
     /// Sends a request and decodes the answer.
-    pub fn call<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Response {
+    pub(crate) fn call<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Response {
         let frame = self.frame(version, request);
         self.send(&frame);
         let answer = self.receive().unwrap_or_else(|| panic!("{:?} v{version}: connection closed", Q::API_KEY));
         self.decode::<Q>(version, answer)
     }
 
-    pub fn decode<Q: Request>(&self, version: i16, answer: Bytes) -> Q::Response {
+    pub(crate) fn decode<Q: Request>(&self, version: i16, answer: Bytes) -> Q::Response {
         let mut reader = Reader::new(answer);
         let header_version = response_header_version(Q::API_KEY, version);
         let header = ResponseHeader::decode(&mut reader, header_version).expect("a header");
@@ -193,11 +192,11 @@ impl Client {
     }
 
     /// Whether the broker closes this connection without another word.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.receive().is_none()
     }
 
-    pub fn create_topic(&mut self, name: &str, partitions: i32) {
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32) {
         let topic = kringle_protocol::create_topics_request::CreatableTopic {
             name: name.to_owned(),
             num_partitions: partitions,
@@ -210,14 +209,14 @@ impl Client {
     }
 
     /// Produces one batch of raw bytes; the error code and the base offset.
-    pub fn produce(&mut self, topic: &str, partition: i32, acks: i16, records: Bytes) -> (i16, i64) {
+    pub(crate) fn produce(&mut self, topic: &str, partition: i32, acks: i16, records: Bytes) -> (i16, i64) {
         let response = self.call(9, &produce_request(topic, partition, acks, records));
         let answer = &response.responses[0].partition_responses[0];
         (answer.error_code, answer.base_offset)
     }
 
     /// Fetches once: error code, high watermark and record bytes.
-    pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64, max_wait_ms: i32) -> (i16, i64, Bytes) {
+    pub(crate) fn fetch(&mut self, topic: &str, partition: i32, offset: i64, max_wait_ms: i32) -> (i16, i64, Bytes) {
         let ask = kringle_protocol::fetch_request::FetchPartition {
             partition,
             fetch_offset: offset,
@@ -240,7 +239,7 @@ impl Client {
         (answer.error_code, answer.high_watermark, records)
     }
 
-    pub fn high_watermark(&mut self, topic: &str, partition: i32) -> i64 {
+    pub(crate) fn high_watermark(&mut self, topic: &str, partition: i32) -> i64 {
         let asked = kringle_protocol::list_offsets_request::ListOffsetsPartition {
             partition_index: partition,
             timestamp: -1,
@@ -249,14 +248,13 @@ impl Client {
         let topic = kringle_protocol::list_offsets_request::ListOffsetsTopic {
             name: topic.to_owned(),
             partitions: vec![asked],
-            ..Default::default()
         };
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
         self.call(5, &request).topics[0].partitions[0].offset
     }
 }
 
-pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
+pub(crate) fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
     let data =
         kringle_protocol::produce_request::PartitionProduceData { index: partition, records: Records::Inline(records) };
     let topic = kringle_protocol::produce_request::TopicProduceData {
@@ -268,7 +266,7 @@ pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -
 }
 
 /// A batch of the given values.
-pub fn batch(compression: Compression, values: &[&[u8]]) -> Bytes {
+pub(crate) fn batch(compression: Compression, values: &[&[u8]]) -> Bytes {
     let mut builder = BatchBuilder::new(compression);
     for value in values {
         builder.append(now_ms(), None, Some(value), &[]);
@@ -277,13 +275,13 @@ pub fn batch(compression: Compression, values: &[&[u8]]) -> Bytes {
 }
 
 /// Unix milliseconds.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since_1970.as_millis()).expect("before the year 292 million")
 }
 
 /// A frame header by hand: key, version, correlation id 7, client id "x".
-pub fn raw_request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn raw_request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend_from_slice(&key.to_be_bytes());
     frame.extend_from_slice(&version.to_be_bytes());
@@ -296,14 +294,10 @@ pub fn raw_request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
 }
 
 /// A request that any broker answers: proves that it lives.
-pub fn still_answers(broker: &TestBroker) {
+pub(crate) fn still_answers(broker: &TestBroker) {
     let response = broker.connect().call(
         3,
-        &ApiVersionsRequest {
-            client_software_name: "test".to_owned(),
-            client_software_version: "1".to_owned(),
-            ..Default::default()
-        },
+        &ApiVersionsRequest { client_software_name: "test".to_owned(), client_software_version: "1".to_owned() },
     );
     assert!(response.api_keys.iter().any(|api| api.api_key == i16::from(ApiKey::PRODUCE)));
 }
