@@ -6,11 +6,10 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use crossbeam_queue::ArrayQueue;
 
 /// The smallest pooled buffer.
 const SMALLEST_BYTES: usize = 4 << 10;
@@ -22,20 +21,24 @@ const CLASSES: usize = (LARGEST_BYTES / SMALLEST_BYTES).ilog2() as usize + 1;
 const KEEP_BYTES: usize = 16 << 20;
 /// A single class keeps at most this much, so that one size cannot crowd out the others.
 const KEEP_CLASS_BYTES: usize = 8 << 20;
+/// And at most so many buffers.
+const KEEP_CLASS_BUFFERS: usize = 512;
 
-/// The pool of one shard.
+/// The pool of one shard. Last in, first out: the buffer that was used last is the one most likely still in the caches.
 pub(crate) struct FramePool {
-    classes: [ArrayQueue<Vec<u8>>; CLASSES],
+    classes: [Mutex<Vec<Vec<u8>>>; CLASSES],
     kept_bytes: AtomicUsize,
 }
 
 impl FramePool {
     pub(crate) fn new() -> Arc<FramePool> {
-        let classes = std::array::from_fn(|class| {
-            let keep = (KEEP_CLASS_BYTES / (SMALLEST_BYTES << class)).min(512);
-            ArrayQueue::new(keep)
-        });
+        let classes = std::array::from_fn(|_| Mutex::default());
         Arc::new(FramePool { classes, kept_bytes: AtomicUsize::new(0) })
+    }
+
+    fn class(&self, class: usize) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Nothing under the lock can panic halfway through a change.
+        self.classes[class].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The class whose buffers hold `capacity` bytes.
@@ -48,7 +51,8 @@ impl FramePool {
         let Some(class) = FramePool::class_of(capacity) else {
             return FrameBuf { bytes: Vec::with_capacity(capacity), limit: capacity, home: None };
         };
-        let bytes = match self.classes[class].pop() {
+        let kept = self.class(class).pop();
+        let bytes = match kept {
             Some(bytes) => {
                 self.kept_bytes.fetch_sub(SMALLEST_BYTES << class, Ordering::Relaxed);
                 bytes
@@ -65,7 +69,9 @@ impl FramePool {
             return;
         }
         bytes.clear();
-        if self.classes[class].push(bytes).is_ok() {
+        let mut kept = self.class(class);
+        if kept.len() < (KEEP_CLASS_BYTES / size).min(KEEP_CLASS_BUFFERS) {
+            kept.push(bytes);
             self.kept_bytes.fetch_add(size, Ordering::Relaxed);
         }
     }

@@ -25,7 +25,7 @@ pub struct RealOptions {
 
 impl Default for RealOptions {
     fn default() -> RealOptions {
-        RealOptions { ring_entries: 512, receive_buffers: 128, blocking_workers: 16, helper_threads: 4 }
+        RealOptions { ring_entries: 512, receive_buffers: 256, blocking_workers: 16, helper_threads: 4 }
     }
 }
 

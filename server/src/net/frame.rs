@@ -2,7 +2,8 @@
 //!
 //! Owned by one connection's reader task. An idle connection owns no memory: bytes arrive in the shard's shared receive
 //! buffers. A small frame is copied out of them; a large one is received straight into a pooled buffer which grows with
-//! what has arrived, never with what was announced. A bad length closes the connection, as Kafka does.
+//! what has arrived, never with what was announced. That buffer has room for the length of the frame behind it, so that
+//! of a stream of large frames no byte is copied twice. A bad length closes the connection, as Kafka does.
 
 use std::rc::Rc;
 
@@ -15,7 +16,10 @@ use super::budget::{Budget, Permit};
 const GROW_FROM_BYTES: usize = 256 * 1024;
 
 /// Missing bytes of a frame from which on they are received into the frame itself, without the shared buffers.
-const DIRECT_RECEIVE_BYTES: usize = 8 * 1024;
+const DIRECT_RECEIVE_BYTES: usize = 4 * 1024;
+
+/// The length before each frame.
+const FIELD_BYTES: usize = 4;
 
 /// Why no further frame comes from a connection.
 #[derive(Debug, thiserror::Error)]
@@ -39,20 +43,22 @@ pub(crate) struct FrameReader {
     max_bytes: usize,
     /// Received and not yet consumed: the chunk and how much of it is used.
     received: Option<(Chunk, usize)>,
+    /// What came of the next frame's length behind a large frame.
+    field: [u8; FIELD_BYTES],
+    field_len: usize,
 }
 
 impl FrameReader {
     pub(crate) fn new(rt: Rt, socket: Rc<Socket>, budget: Budget, max_bytes: usize) -> FrameReader {
-        FrameReader { rt, socket, budget, max_bytes, received: None }
+        FrameReader { rt, socket, budget, max_bytes, received: None, field: [0; FIELD_BYTES], field_len: 0 }
     }
 
     /// The next whole frame without its length field. Dropping the future loses bytes: only drop it with the connection.
     pub(crate) async fn next(&mut self) -> Result<Bytes, FrameError> {
-        let mut field = [0; 4];
-        let mut have = 0;
-        while have < 4 {
+        let (mut field, mut have) = (self.field, std::mem::take(&mut self.field_len));
+        while have < FIELD_BYTES {
             have += self.take_received(&mut field[have..]);
-            if have < 4 {
+            if have < FIELD_BYTES {
                 self.receive().await?;
             }
         }
@@ -65,25 +71,29 @@ impl FrameReader {
 
     async fn body(&mut self, length: usize) -> Result<Bytes, FrameError> {
         let mut permit = self.budget.permit();
-        let mut frame = grown(&self.rt, &mut permit, None, length).await;
+        let room = length + FIELD_BYTES;
+        let mut frame = grown(&self.rt, &mut permit, None, room).await;
         loop {
             if let Some((chunk, used)) = &self.received {
-                let n = (chunk.len() - used).min(frame.capacity() - frame.len()).min(length - frame.len());
+                let n = (chunk.len() - used).min(frame.remaining()).min(length - frame.len());
                 frame.extend_from_slice(&chunk[*used..*used + n]);
                 self.consume(n);
             }
-            let missing = length - frame.len();
-            if missing == 0 {
+            if frame.len() >= length {
+                self.field_len = frame.len() - length;
+                self.field[..self.field_len].copy_from_slice(&frame[length..]);
+                frame.truncate(length);
                 return Ok(permit.attach(frame.freeze()));
             }
-            if frame.capacity() == frame.len() {
-                frame = grown(&self.rt, &mut permit, Some(frame), length).await;
+            let missing = length - frame.len();
+            if frame.remaining() == 0 {
+                frame = grown(&self.rt, &mut permit, Some(frame), room).await;
             }
             if self.received.is_some() {
                 continue;
             }
             if missing >= DIRECT_RECEIVE_BYTES {
-                // The capacity never passes the announced length, so this cannot reach into the next frame.
+                // The capacity never passes the room asked for, so this reaches no further than the next frame's length.
                 let (received, back) = self.socket.recv_into(frame).await;
                 frame = back;
                 if received? == 0 {
@@ -124,9 +134,9 @@ impl FrameReader {
     }
 }
 
-/// A buffer with more room than `frame` has, and its content: doubled, up to the announced length.
-async fn grown(rt: &Rt, permit: &mut Permit, frame: Option<FrameBuf>, announced: usize) -> FrameBuf {
-    let capacity = frame.as_ref().map_or(GROW_FROM_BYTES, |frame| frame.capacity() * 2).min(announced);
+/// A buffer with more room than `frame` has, and its content: doubled, up to `room`.
+async fn grown(rt: &Rt, permit: &mut Permit, frame: Option<FrameBuf>, room: usize) -> FrameBuf {
+    let capacity = frame.as_ref().map_or(GROW_FROM_BYTES, |frame| frame.capacity() * 2).min(room);
     permit.grow_to(capacity).await;
     let mut bigger = rt.frame_buf(capacity);
     if let Some(frame) = frame {

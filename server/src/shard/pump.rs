@@ -14,7 +14,7 @@ use super::Shard;
 use super::partition::{Done, Partition};
 
 /// Writes up to this size are made in line.
-const INLINE_WRITE_BYTES: usize = 64 * 1024;
+const INLINE_WRITE_BYTES: usize = 256 * 1024;
 
 impl Shard {
     /// Stages a batch. The `Done` that `then` makes is called once the batch is where `acks` wants it; the write itself

@@ -14,7 +14,7 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 /// Size of one receive buffer.
-pub(crate) const BUFFER_BYTES: usize = 16 << 10;
+pub(crate) const BUFFER_BYTES: usize = 4 << 10;
 /// The only buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
 
@@ -101,7 +101,7 @@ impl Buffers {
         // buffers than entries, so this entry is ours.
         let entry = unsafe { &mut *entries.add(usize::from(tail & (self.count - 1))) };
         entry.set_addr(self.address(bid).addr() as u64);
-        entry.set_len(u32::try_from(BUFFER_BYTES).expect("a constant of 16 KiB"));
+        entry.set_len(u32::try_from(BUFFER_BYTES).expect("a small constant"));
         entry.set_bid(bid);
         let tail = tail.wrapping_add(1);
         self.tail.set(tail);
