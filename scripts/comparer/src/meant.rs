@@ -39,10 +39,14 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, Mistake> {
         }
         let mut tokens = Tokens::of(entry).map_err(|found| Mistake { line: number, ..found })?;
         let parts = (tokens.take(), tokens.take(), tokens.take(), tokens.take());
-        let (Some(Token::Word(api)), Some(Token::Word(range)), Some(Token::Text(step)), Some(Token::Path(path))) =
-            parts
-        else {
+        let (Some(Token::Word(api)), Some(Token::Word(range)), Some(Token::Text(step)), path) = parts else {
             return Err(mistake("expected: API versions \"step\" $.path because reason"));
+        };
+        let path = match path {
+            Some(Token::Path(path)) => path,
+            // `$` alone: the whole answer, or that there is none.
+            Some(Token::Var(name)) if name.is_empty() => name,
+            _ => return Err(mistake("expected a path, like $.topics[0], or $ for the whole answer")),
         };
         let versions =
             range.strip_prefix('v').and_then(versions).ok_or_else(|| mistake("expected versions like v0-4"))?;

@@ -2,7 +2,6 @@
 //! IncrementalAlterConfigs (44), UpdateFeatures (57). Each is a command of the control plane, answered once the change is
 //! durable and all shards work by it. DescribeQuorum (55) asks the same thread.
 
-use kringle_protocol::ErrorCode;
 use kringle_protocol::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
 use kringle_protocol::create_partitions_response::CreatePartitionsTopicResult;
 use kringle_protocol::create_topics_response::CreatableTopicResult;
@@ -14,6 +13,7 @@ use kringle_protocol::messages::{
     CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeQuorumRequest, DescribeQuorumResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
+use kringle_protocol::{ErrorCode, Uuid};
 
 use super::Context;
 use crate::broker::control::ControlMessage;
@@ -37,41 +37,66 @@ macro_rules! execute {
     }};
 }
 
+/// Whether a change is late as soon as it comes. Kafka's controller takes such a request off its queue undone.
+pub(super) fn is_late(timeout_ms: i32) -> bool {
+    timeout_ms <= 0
+}
+
+/// What a request is told that was late.
+pub(super) const LATE: i16 = ErrorCode::REQUEST_TIMED_OUT.code();
+
 /// CreateTopics.
 pub(crate) async fn create_topics(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let names: Vec<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    execute!(context, CreateTopics, Command::CreateTopics(request), |error_code| CreateTopicsResponse {
+    let failed = |error_code| CreateTopicsResponse {
         topics: names
             .into_iter()
-            .map(|name| CreatableTopicResult { name, error_code, ..CreatableTopicResult::default() })
+            .map(|name| CreatableTopicResult {
+                name,
+                error_code,
+                error_message: None,
+                ..CreatableTopicResult::default()
+            })
             .collect(),
         ..CreateTopicsResponse::default()
-    })
+    };
+    if is_late(request.timeout_ms) {
+        return failed(LATE);
+    }
+    execute!(context, CreateTopics, Command::CreateTopics(request), failed)
 }
 
-/// DeleteTopics.
+/// DeleteTopics. Up to version 5 topics are named in `topic_names`, later in `topics`.
 pub(crate) async fn delete_topics(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
-    let command = Command::DeleteTopics(request.clone(), context.version);
-    execute!(context, DeleteTopics, command, |error_code| DeleteTopicsResponse {
-        responses: request
-            .topic_names
+    let named = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
+    let asked: Vec<_> = named.chain(request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id))).collect();
+    let failed = |error_code| DeleteTopicsResponse {
+        responses: asked
             .into_iter()
-            .map(|name| DeletableTopicResult { name: Some(name), error_code, ..DeletableTopicResult::default() })
+            .map(|(name, topic_id)| DeletableTopicResult { name, topic_id, error_code, error_message: None })
             .collect(),
         ..DeleteTopicsResponse::default()
-    })
+    };
+    if is_late(request.timeout_ms) {
+        return failed(LATE);
+    }
+    execute!(context, DeleteTopics, Command::DeleteTopics(request, context.version), failed)
 }
 
 /// CreatePartitions.
 pub(crate) async fn create_partitions(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let names: Vec<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    execute!(context, CreatePartitions, Command::CreatePartitions(request), |error_code| CreatePartitionsResponse {
+    let failed = |error_code| CreatePartitionsResponse {
         results: names
             .into_iter()
-            .map(|name| CreatePartitionsTopicResult { name, error_code, ..CreatePartitionsTopicResult::default() })
+            .map(|name| CreatePartitionsTopicResult { name, error_code, error_message: None })
             .collect(),
         ..CreatePartitionsResponse::default()
-    })
+    };
+    if is_late(request.timeout_ms) {
+        return failed(LATE);
+    }
+    execute!(context, CreatePartitions, Command::CreatePartitions(request), failed)
 }
 
 /// IncrementalAlterConfigs.
@@ -121,21 +146,27 @@ pub(crate) async fn update_features(context: Context, request: UpdateFeaturesReq
     })
 }
 
-/// DescribeQuorum: the quorum of one.
+/// DescribeQuorum: the quorum of one. Only the metadata log, asked for once and alone, has one.
 pub(crate) async fn describe_quorum(context: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     let node = &context.shard.node;
-    let asked = request.topics.iter().map(|topic| (topic.topic_name.as_str(), topic.partitions.as_slice()));
-    let only_metadata = asked.clone().all(|(name, partitions)| {
-        name == CLUSTER_METADATA && partitions.iter().all(|partition| partition.partition_index == 0)
-    });
-    if !only_metadata {
-        let topics = asked.map(|(name, partitions)| TopicData {
-            topic_name: name.to_owned(),
-            partitions: partitions
+    let is_metadata_log = match request.topics.as_slice() {
+        [topic] => match topic.partitions.as_slice() {
+            [partition] => topic.topic_name == CLUSTER_METADATA && partition.partition_index == 0,
+            _ => false,
+        },
+        _ => false,
+    };
+    if !is_metadata_log {
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let topics = request.topics.into_iter().map(|topic| TopicData {
+            topic_name: topic.topic_name,
+            partitions: topic
+                .partitions
                 .iter()
                 .map(|partition| PartitionData {
                     partition_index: partition.partition_index,
-                    error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into(),
+                    error_code: unknown.into(),
+                    error_message: Some(unknown.message().to_owned()),
                     ..PartitionData::default()
                 })
                 .collect(),

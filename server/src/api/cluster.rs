@@ -1,14 +1,18 @@
-//! DescribeCluster (60), DescribeQuorum (55), UpdateFeatures (57) and ListPartitionReassignments (46) on one node.
+//! DescribeCluster (60), ElectLeaders (43), AlterPartitionReassignments (45) and ListPartitionReassignments (46) on one
+//! node: answered from the image, since nothing can change.
 
 use kringle_protocol::ErrorCode;
 use kringle_protocol::describe_cluster_response::DescribeClusterBroker;
 use kringle_protocol::messages::{
-    DescribeClusterRequest, DescribeClusterResponse, ListPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, DescribeClusterRequest,
+    DescribeClusterResponse, ElectLeadersRequest, ElectLeadersResponse, ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse,
 };
 
 use super::Context;
+use super::admin::is_late;
 use super::metadata::CLUSTER_OPERATIONS;
+use crate::control::controller::{Refusal, elections};
 
 /// DescribeCluster asks for brokers or for controllers.
 const ENDPOINT_BROKERS: i8 = 1;
@@ -61,5 +65,26 @@ pub(crate) async fn list_reassignments(
     _context: Context,
     _request: ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
-    ListPartitionReassignmentsResponse::default()
+    ListPartitionReassignmentsResponse { error_message: None, ..ListPartitionReassignmentsResponse::default() }
+}
+
+/// The only replica leads already, or cannot.
+pub(crate) async fn elect_leaders(context: Context, request: ElectLeadersRequest) -> ElectLeadersResponse {
+    if is_late(request.timeout_ms) {
+        let late = elections::elect_none(&request, Refusal::bare(ErrorCode::REQUEST_TIMED_OUT));
+        // Version 0 has no error of the whole.
+        return ElectLeadersResponse { error_code: if context.version == 0 { 0 } else { late.error_code }, ..late };
+    }
+    elections::elect_leaders(&context.shard.image(), &request)
+}
+
+/// A replica may be sent where it is.
+pub(crate) async fn alter_reassignments(
+    context: Context,
+    request: AlterPartitionReassignmentsRequest,
+) -> AlterPartitionReassignmentsResponse {
+    if is_late(request.timeout_ms) {
+        return elections::reassign_none(&request, ErrorCode::REQUEST_TIMED_OUT);
+    }
+    elections::alter_reassignments(&context.shard.image(), &request)
 }

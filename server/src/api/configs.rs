@@ -8,7 +8,10 @@ use kringle_protocol::describe_configs_response::{
 use kringle_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::Context;
-use crate::config::{ConfigEntry, Configs, describe_broker, describe_broker_default, describe_group, describe_topic};
+use crate::config::{
+    ConfigEntry, Configs, describe_broker, describe_broker_default, describe_client_metrics, describe_group,
+    describe_topic,
+};
 use crate::control::image::ResourceType;
 use crate::names;
 
@@ -47,21 +50,16 @@ fn describe(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec
                 return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
             }
             if image.topic(name).is_none() {
-                let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-                return Err((error, error.message().to_owned()));
+                return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
             }
             let overrides = image.configs(ResourceType::Topic, name).unwrap_or(&none);
             Ok(describe_topic(overrides, &dynamic, &node.config))
         }
         Some(ResourceType::Broker) if name.is_empty() => Ok(describe_broker_default(&dynamic, &node.config)),
-        Some(ResourceType::Broker) => match name.parse::<i32>() {
-            Ok(id) if id == node.node_id => Ok(describe_broker(&dynamic, &node.config)),
-            Ok(id) => Err((
-                ErrorCode::INVALID_REQUEST,
-                format!("Unexpected broker id, expected {} or empty string, but received {id}", node.node_id),
-            )),
-            Err(_) => Err((ErrorCode::INVALID_REQUEST, format!("Broker id must be an integer, but it is: {name}"))),
-        },
+        Some(ResourceType::Broker) => {
+            check_broker_id(node.node_id, name, " or empty string,")?;
+            Ok(describe_broker(&dynamic, &node.config))
+        }
         Some(ResourceType::Group) => {
             if name.is_empty() {
                 return Err((ErrorCode::INVALID_REQUEST, "Group name must not be empty".to_owned()));
@@ -76,12 +74,25 @@ fn describe(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec
                     "Client metrics subscription name must not be empty".to_owned(),
                 ));
             }
-            Ok(Vec::new())
+            Ok(describe_client_metrics(image.configs(ResourceType::ClientMetrics, name).unwrap_or(&none)))
         }
-        // One logger, whose level is set by the environment.
-        Some(ResourceType::BrokerLogger) => Ok(Vec::new()),
-        None => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {}", resource.resource_type))),
+        Some(ResourceType::BrokerLogger) if name.is_empty() => {
+            Err((ErrorCode::INVALID_REQUEST, "Broker id must not be empty".to_owned()))
+        }
+        // There is one logger, whose level the environment sets when the broker starts.
+        Some(ResourceType::BrokerLogger) => check_broker_id(node.node_id, name, "").map(|()| Vec::new()),
+        None => Err((ErrorCode::INVALID_REQUEST, ErrorCode::INVALID_REQUEST.message().to_owned())),
     }
+}
+
+/// Other brokers' settings are asked of them.
+fn check_broker_id(own: i32, name: &str, or: &str) -> Result<(), Refused> {
+    let why = match name.parse::<i32>() {
+        Ok(id) if id == own => return Ok(()),
+        Ok(id) => format!("Unexpected broker id, expected {own}{or} but received {id}"),
+        Err(_) => format!("Broker id must be an integer, but it is: {name}"),
+    };
+    Err((ErrorCode::INVALID_REQUEST, why))
 }
 
 fn listed(

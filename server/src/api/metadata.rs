@@ -13,7 +13,7 @@ use crate::names;
 pub(crate) const TOPIC_OPERATIONS: i32 = 0b0000_1101_1111_1000;
 
 /// The same for the cluster.
-pub(crate) const CLUSTER_OPERATIONS: i32 = 0b0001_1111_1001_0000;
+pub(crate) const CLUSTER_OPERATIONS: i32 = 0b0001_1111_1010_0000;
 
 /// Answers from the image; creates topics that are asked for by name, do not exist and may be created.
 pub(crate) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {

@@ -130,6 +130,8 @@ pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Res
         ApiKey::DESCRIBE_LOG_DIRS => call!(log_dirs::handle),
         ApiKey::DESCRIBE_CLUSTER => call!(cluster::describe_cluster),
         ApiKey::LIST_PARTITION_REASSIGNMENTS => call!(cluster::list_reassignments),
+        ApiKey::ELECT_LEADERS => call!(cluster::elect_leaders),
+        ApiKey::ALTER_PARTITION_REASSIGNMENTS => call!(cluster::alter_reassignments),
         ApiKey::DESCRIBE_QUORUM => call!(admin::describe_quorum),
         ApiKey::UPDATE_FEATURES => call!(admin::update_features),
         ApiKey::DESCRIBE_PRODUCERS => call!(producers::handle),

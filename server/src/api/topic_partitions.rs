@@ -19,56 +19,75 @@ pub(crate) async fn handle(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let image = context.shard.image();
-    let start = request.cursor.as_ref().map(|cursor| (cursor.topic_name.clone(), cursor.partition_index.max(0)));
-    let mut names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let all = names.is_empty();
-    if all {
-        names = image.topics().map(|topic| topic.name.clone()).collect();
-    }
-    if let Some((from, _)) = &start {
-        names.retain(|name| name >= from);
-        if !all && !names.contains(from) {
-            // The page's first topic must be among those asked for.
-            return DescribeTopicPartitionsResponse::default();
+    let all = request.topics.is_empty();
+    if let Some(cursor) = &request.cursor {
+        // The page's first topic must be among those asked for.
+        let is_asked = all || request.topics.iter().any(|topic| topic.name == cursor.topic_name);
+        if cursor.partition_index < 0 || !is_asked {
+            return refused(request, ErrorCode::INVALID_REQUEST);
         }
+    }
+    // Kafka stumbles over it while it looks up permissions.
+    if request.topics.iter().any(|topic| topic.name.is_empty()) {
+        return refused(request, ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
+    let start = request.cursor.as_ref().map(|cursor| (cursor.topic_name.as_str(), cursor.partition_index));
+    let mut names: BTreeSet<&str> = match all {
+        true => image.topics().map(|topic| topic.name.as_str()).collect(),
+        false => request.topics.iter().map(|topic| topic.name.as_str()).collect(),
+    };
+    if let Some((from, _)) = start {
+        names.retain(|name| *name >= from);
     }
     let limit = context.shard.node.config.max_request_partition_size_limit;
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).min(limit).max(1);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
-        let Some(topic) = image.topic(&name) else {
+        if left == 0 {
+            response.next_cursor = Some(cursor(name, 0));
+            break;
+        }
+        let Some(topic) = image.topic(name) else {
             response.topics.push(unknown(name));
             continue;
         };
-        let first = start.as_ref().filter(|(from, _)| *from == name).map_or(0, |(_, partition)| *partition);
-        if left == 0 {
-            response.next_cursor = Some(cursor(&name, 0));
-            break;
-        }
+        let first = start.filter(|(from, _)| *from == name).map_or(0, |(_, partition)| partition);
         let (described, next) = describe(topic, first, left);
         left -= described.partitions.len();
         response.topics.push(described);
         if let Some(next) = next {
-            response.next_cursor = Some(cursor(&name, next));
+            response.next_cursor = Some(cursor(name, next));
             break;
         }
     }
     response
 }
 
+/// The request fails as a whole: every topic in it is told so.
+fn refused(request: DescribeTopicPartitionsRequest, error: ErrorCode) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.into_iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+        error_code: error.into(),
+        is_internal: false,
+        name: Some(topic.name),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    });
+    DescribeTopicPartitionsResponse { topics: topics.collect(), ..DescribeTopicPartitionsResponse::default() }
+}
+
 fn cursor(topic: &str, partition_index: i32) -> Cursor {
     Cursor { topic_name: topic.to_owned(), partition_index }
 }
 
-fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic {
-    let error = match names::illegal(&name) {
+fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let error = match names::illegal(name) {
         Some(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     };
     DescribeTopicPartitionsResponseTopic {
         error_code: error.into(),
-        is_internal: names::is_internal(&name),
-        name: Some(name),
+        is_internal: names::is_internal(name),
+        name: Some(name.to_owned()),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

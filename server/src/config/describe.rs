@@ -55,6 +55,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody gave one.
     Default = 5,
+    /// The subscription to metrics of clients.
+    ClientMetrics = 7,
     /// The group.
     Group = 8,
 }
@@ -113,6 +115,21 @@ pub fn describe_group(overrides: &Configs, dynamic: &DynamicConfigs, broker: &Br
             synonyms.insert(0, own);
         }
         entry(setting, value, synonyms)
+    });
+    sorted(entries.collect())
+}
+
+/// A subscription's settings. Kafka has nothing more to say of those that nobody gave.
+pub fn describe_client_metrics(overrides: &Configs) -> Vec<ConfigEntry> {
+    let entries = table::client_metrics().iter().map(|setting| {
+        let given = overrides.get(setting.name);
+        let own = given.map(|value| Synonym {
+            name: setting.name.to_owned(),
+            value: Some(value.clone()),
+            source: ConfigSource::ClientMetrics,
+        });
+        let value = given.cloned().or_else(|| setting.default.clone());
+        entry(setting, value, own.into_iter().collect())
     });
     sorted(entries.collect())
 }

@@ -23,8 +23,8 @@ pub mod value;
 pub use alter::{Change, Judge, NewValue, Refusal, Target, validate_topic_override};
 pub use broker::BrokerConfig;
 pub use describe::{
-    ConfigEntry, ConfigSource, CreatedConfig, Synonym, describe_broker, describe_broker_default, describe_created,
-    describe_group, describe_topic,
+    ConfigEntry, ConfigSource, CreatedConfig, Synonym, describe_broker, describe_broker_default,
+    describe_client_metrics, describe_created, describe_group, describe_topic,
 };
 pub use error::ConfigError;
 pub use listeners::Listener;

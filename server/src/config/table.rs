@@ -1,4 +1,4 @@
-//! All settings there are, as tables: Kafka 4.3.1's for brokers, topics and groups, and Kringle's own.
+//! All settings there are, as tables: Kafka 4.3.1's for brokers, topics, groups and metrics of clients, and Kringle's own.
 //!
 //! The tables are text files in `tables/`, one setting per line, read once when first asked for. Names, types, defaults,
 //! ranges and documentation are Kafka's (clients see them in DescribeConfigs); the column `status` says what Kringle
@@ -62,6 +62,8 @@ pub enum Dynamic {
     Topic,
     /// It belongs to a group.
     Group,
+    /// It belongs to a subscription to metrics of clients.
+    ClientMetrics,
 }
 
 /// What Kringle makes of a setting.
@@ -109,6 +111,12 @@ pub fn topic() -> &'static Table {
 /// The settings of a group.
 pub fn group() -> &'static Table {
     static TABLE: LazyLock<Table> = LazyLock::new(|| read(include_str!("tables/group.tsv")));
+    &TABLE
+}
+
+/// The settings of a subscription to metrics of clients.
+pub fn client_metrics() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| read(include_str!("tables/client-metrics.tsv")));
     &TABLE
 }
 
@@ -162,6 +170,7 @@ fn read_row(line: &'static str) -> Option<Setting> {
         "cluster-wide" => Dynamic::ClusterWide,
         "topic" => Dynamic::Topic,
         "group" => Dynamic::Group,
+        "client-metrics" => Dynamic::ClientMetrics,
         _ => return None,
     };
     let status = match cells.next()? {
@@ -171,7 +180,7 @@ fn read_row(line: &'static str) -> Option<Setting> {
         _ => return None,
     };
     let synonyms = match cells.next()? {
-        "-" if matches!(dynamic, Dynamic::Topic | Dynamic::Group) => Vec::new(),
+        "-" if matches!(dynamic, Dynamic::Topic | Dynamic::Group | Dynamic::ClientMetrics) => Vec::new(),
         "-" => vec![name],
         names => names.split(' ').collect(),
     };
@@ -222,7 +231,7 @@ mod tests {
     fn every_row_is_read_and_every_default_keeps_its_own_rule() {
         let sizes = [broker(), topic(), group()].map(|table| (table.settings.len(), table.by_name.len()));
         assert_eq!(sizes, [(363, 363), (34, 34), (17, 17)]);
-        for table in [broker(), topic(), group(), kringle()] {
+        for table in [broker(), topic(), group(), client_metrics(), kringle()] {
             for setting in table.iter() {
                 let Some(default) = &setting.default else { continue };
                 let value = setting.parse(default).unwrap_or_else(|bad| panic!("{}: {bad}", setting.name));

@@ -39,6 +39,7 @@ fn source_name(source: ConfigSource) -> &'static str {
         ConfigSource::StaticBroker => "STATIC_BROKER_CONFIG",
         ConfigSource::Default => "DEFAULT_CONFIG",
         ConfigSource::Group => "DYNAMIC_GROUP_CONFIG",
+        ConfigSource::ClientMetrics => "DYNAMIC_CLIENT_METRICS_CONFIG",
     }
 }
 

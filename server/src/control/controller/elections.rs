@@ -24,7 +24,8 @@ const UNCLEAN: i8 = 1;
 pub fn elect_leaders(image: &Image, request: &ElectLeadersRequest) -> ElectLeadersResponse {
     let kind = request.election_type;
     if !matches!(kind, PREFERRED | UNCLEAN) {
-        return ElectLeadersResponse { error_code: ErrorCode::INVALID_REQUEST.into(), ..Default::default() };
+        let message = format!("Unknown election type {kind}");
+        return elect_none(request, Refusal::new(ErrorCode::INVALID_REQUEST, message));
     }
     let result = |partition_id, refusal: Refusal| PartitionResult {
         partition_id,
@@ -57,6 +58,21 @@ pub fn elect_leaders(image: &Image, request: &ElectLeadersRequest) -> ElectLeade
         }
     };
     ElectLeadersResponse { replica_election_results, ..Default::default() }
+}
+
+/// The answer where the request fails as a whole.
+pub fn elect_none(request: &ElectLeadersRequest, refusal: Refusal) -> ElectLeadersResponse {
+    let error_code = refusal.code.into();
+    let result = |partition_id: &i32| PartitionResult {
+        partition_id: *partition_id,
+        error_code,
+        error_message: refusal.message.clone(),
+    };
+    let topics = request.topic_partitions.iter().flatten().map(|asked| ReplicaElectionResult {
+        topic: asked.topic.clone(),
+        partition_result: asked.partitions.iter().map(result).collect(),
+    });
+    ElectLeadersResponse { error_code, replica_election_results: topics.collect(), ..Default::default() }
 }
 
 fn elect(image: &Image, topic: &str, index: i32, kind: i8) -> Refusal {
@@ -97,6 +113,28 @@ pub fn alter_reassignments(
     });
     AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: may_change_factor,
+        // Kafka says nothing in two ways.
+        error_message: request.topics.is_empty().then(String::new),
+        responses: responses.collect(),
+        ..Default::default()
+    }
+}
+
+/// The answer where the request fails as a whole.
+pub fn reassign_none(
+    request: &AlterPartitionReassignmentsRequest,
+    code: ErrorCode,
+) -> AlterPartitionReassignmentsResponse {
+    let responses = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| ReassignablePartitionResponse {
+            partition_index: partition.partition_index,
+            error_code: code.into(),
+            error_message: None,
+        });
+        ReassignableTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    AlterPartitionReassignmentsResponse {
+        error_code: code.into(),
         error_message: None,
         responses: responses.collect(),
         ..Default::default()
@@ -113,8 +151,7 @@ fn reassign(image: &Image, name: &str, asked: &ReassignablePartition, may_change
         return unknown(format!("Unable to find partition {name}:{index}."));
     };
     let Some(replicas) = &asked.replicas else {
-        let code = ErrorCode::NO_REASSIGNMENT_IN_PROGRESS;
-        return Err(Refusal::new(code, code.message()));
+        return Err(Refusal::bare(ErrorCode::NO_REASSIGNMENT_IN_PROGRESS));
     };
     check_manual(image, index, replicas, None)?;
     if *replicas == partition.replicas {

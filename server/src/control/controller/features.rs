@@ -26,9 +26,10 @@ pub fn update_features(
     for update in &request.feature_updates {
         match update_feature(context, update, version) {
             Ok(record) => records.extend(record),
-            Err(refusal) => return Decision { records: Vec::new(), response: refused(request, refusal, version) },
+            Err(refusal) => return Decision { records: Vec::new(), response: refused(refusal) },
         }
-        results.push(UpdatableFeatureResult { feature: update.feature.clone(), ..Default::default() });
+        let error_message = Some(ErrorCode::NONE.name().to_owned());
+        results.push(UpdatableFeatureResult { feature: update.feature.clone(), error_message, ..Default::default() });
     }
     if request.validate_only {
         records.clear();
@@ -37,25 +38,14 @@ pub fn update_features(
     if version >= 2 {
         results.clear();
     }
-    Decision { records, response: UpdateFeaturesResponse { results, ..Default::default() } }
+    Decision { records, response: UpdateFeaturesResponse { error_message: None, results, ..Default::default() } }
 }
 
-fn refused(request: &UpdateFeaturesRequest, refusal: Refusal, version: i16) -> UpdateFeaturesResponse {
+/// In every version the whole request fails by its first bad update.
+fn refused(refusal: Refusal) -> UpdateFeaturesResponse {
     let reason = refusal.message.unwrap_or_default();
-    if version >= 2 {
-        let message = format!("The update failed for all features since the following feature had an error: {reason}");
-        return UpdateFeaturesResponse {
-            error_code: refusal.code.into(),
-            error_message: Some(message),
-            ..Default::default()
-        };
-    }
-    let result = |update: &FeatureUpdateKey| UpdatableFeatureResult {
-        feature: update.feature.clone(),
-        error_code: refusal.code.into(),
-        error_message: Some(reason.clone()),
-    };
-    UpdateFeaturesResponse { results: request.feature_updates.iter().map(result).collect(), ..Default::default() }
+    let message = format!("The update failed for all features since the following feature had an error: {reason}");
+    UpdateFeaturesResponse { error_code: refusal.code.into(), error_message: Some(message), ..Default::default() }
 }
 
 fn update_feature(
