@@ -26,7 +26,7 @@ pub enum DecodeError {
         /// How many bytes it lacked.
         missing: usize,
     },
-    /// A length or count is negative, or above what the bytes can hold or Kafka allows.
+    /// A length or count is above what the bytes can hold or Kafka allows.
     #[error("a length of {length} at byte {position} cannot be")]
     Length {
         /// Where the length ended.
@@ -174,19 +174,15 @@ impl Reader {
         T::read(self, c)
     }
 
-    /// The length of a string, bytes or array; `None` for null.
+    /// The length of a string, bytes or array; `None` for null, which, as to Kafka, is every negative one. In the compact
+    /// form the number is taken for a Java `int`, so that one beyond is negative as well.
     pub(crate) fn length(&mut self, c: Ctx, rigid: Width) -> Result<Option<usize>, DecodeError> {
         let length = match (c.flexible, rigid) {
-            (true, _) => i64::from(self.uvarint()?) - 1,
-            (false, Width::Two) => i64::from(self.i16()?),
-            (false, Width::Four) => i64::from(self.i32()?),
+            (true, _) => self.uvarint()?.wrapping_sub(1).cast_signed(),
+            (false, Width::Two) => i32::from(self.i16()?),
+            (false, Width::Four) => self.i32()?,
         };
-        let wrong = DecodeError::Length { position: self.position, length };
-        match length {
-            -1 => Ok(None),
-            0..=0x7fff_ffff => Ok(Some(usize::try_from(length).map_err(|_| wrong)?)),
-            _ => Err(wrong),
-        }
+        Ok(usize::try_from(length).ok())
     }
 
     pub(crate) fn nullable_string(&mut self, c: Ctx) -> Result<Option<String>, DecodeError> {

@@ -53,6 +53,16 @@ fn null_is_an_error_where_the_version_has_none() {
 }
 
 #[test]
+fn every_negative_length_is_null_as_in_kafka() {
+    for bytes in [b"\xff\xff\xff\xff\x01", b"\xff\xff\xff\xfe\x01", b"\x80\0\0\0\x01"] {
+        assert_eq!(decode::<MetadataRequest>(bytes, 4).unwrap().topics, None);
+    }
+    // A compact length is one less than it says, so this is -2 to Java.
+    assert_eq!(decode::<MetadataRequest>(b"\xff\xff\xff\xff\x0f\x01\0\0\0", 9).unwrap().topics, None);
+    assert!(matches!(decode::<MetadataRequest>(b"\x7f\xff\xff\xff\x01", 4), Err(DecodeError::Length { .. })));
+}
+
+#[test]
 fn the_client_id_of_a_flexible_header_keeps_its_old_form() {
     let header = RequestHeader { client_id: Some("me".to_owned()), correlation_id: 7, ..Default::default() };
     assert_eq!(encode(&header, 2).unwrap(), &b"\0\0\0\0\0\0\0\x07\0\x02me\0"[..]);
