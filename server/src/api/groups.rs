@@ -1,7 +1,5 @@
 //! The APIs of consumer groups (keys 10 to 16, 42): each finds the group's coordinator and passes on what it answers.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::join_all;
 use kringle_protocol::ErrorCode;
 use kringle_protocol::find_coordinator_response::Coordinator;
@@ -16,12 +14,15 @@ use crate::group::{Caller, GroupRequest, GroupResponse};
 use crate::names::CONSUMER_OFFSETS;
 
 /// All operations a principal may do on a group when there is no authorizer.
-const GROUP_OPERATIONS: i32 = 0b1_0000_1100_1000;
+const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 /// FindCoordinator's kinds of key.
 const KEY_GROUP: i8 = 0;
 const KEY_TRANSACTION: i8 = 1;
 const KEY_SHARE: i8 = 2;
+
+/// The version from which a SyncGroup says which protocol it is about.
+const SYNC_NAMES_PROTOCOL_FROM_VERSION: i16 = 5;
 
 /// The version from which several keys are asked at once.
 const BATCHED_FROM_VERSION: i16 = 4;
@@ -58,6 +59,11 @@ pub(crate) async fn join(context: Context, request: JoinGroupRequest) -> JoinGro
 
 /// SyncGroup: waits for the leader's assignment.
 pub(crate) async fn sync(context: Context, request: SyncGroupRequest) -> SyncGroupResponse {
+    let named = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if context.version >= SYNC_NAMES_PROTOCOL_FROM_VERSION && !named {
+        let error_code = ErrorCode::INCONSISTENT_GROUP_PROTOCOL.into();
+        return SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
+    }
     coordinate!(context, Sync, request.group_id.clone(), GroupRequest::Sync(request))
 }
 
@@ -117,17 +123,31 @@ pub(crate) async fn delete(context: Context, request: DeleteGroupsRequest) -> De
 pub(crate) async fn find_coordinator(context: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let batched = context.version >= BATCHED_FROM_VERSION;
     let keys = if batched { request.coordinator_keys } else { vec![request.key] };
-    let mut found = Vec::with_capacity(keys.len());
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    let mut coordinators = Vec::with_capacity(keys.len());
     for key in keys {
-        if known.insert(key.clone(), found.len()).is_none() {
-            found.push(coordinator_of(&context, request.key_type, key).await);
-        }
+        coordinators.push(match coordinator(&context, request.key_type).await {
+            Ok((host, port)) => Coordinator {
+                key,
+                node_id: context.shard.node.node_id,
+                host,
+                port,
+                error_message: Some(if batched { String::new() } else { ErrorCode::NONE.name().to_owned() }),
+                ..Coordinator::default()
+            },
+            Err(error) => Coordinator {
+                key,
+                node_id: -1,
+                port: -1,
+                error_code: error.into(),
+                error_message: Some(why_none(request.key_type, error, batched).to_owned()),
+                ..Coordinator::default()
+            },
+        });
     }
     if batched {
-        return FindCoordinatorResponse { coordinators: found, ..FindCoordinatorResponse::default() };
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
-    let only = found.pop().unwrap_or_default();
+    let only = coordinators.pop().unwrap_or_default();
     FindCoordinatorResponse {
         error_code: only.error_code,
         error_message: only.error_message,
@@ -138,33 +158,27 @@ pub(crate) async fn find_coordinator(context: Context, request: FindCoordinatorR
     }
 }
 
-async fn coordinator_of(context: &Context, key_type: i8, key: String) -> Coordinator {
+/// The words beside an error code. Later versions have none for a kind of key that Kafka knows.
+fn why_none(key_type: i8, error: ErrorCode, batched: bool) -> &'static str {
+    match key_type {
+        KEY_TRANSACTION => "This broker does not serve transactions.",
+        KEY_GROUP | KEY_SHARE if batched => "",
+        _ => error.message(),
+    }
+}
+
+/// Where the coordinator of one key listens.
+async fn coordinator(context: &Context, key_type: i8) -> Result<(String, i32), ErrorCode> {
     let node = &context.shard.node;
-    let failed = |key: String, error: ErrorCode| Coordinator {
-        key,
-        node_id: -1,
-        port: -1,
-        error_code: error.into(),
-        error_message: Some(error.message().to_owned()),
-        ..Coordinator::default()
-    };
     match key_type {
         KEY_GROUP => {}
-        // Neither transactions nor share groups are served yet, and neither is advertised.
-        KEY_TRANSACTION | KEY_SHARE => return failed(key, ErrorCode::COORDINATOR_NOT_AVAILABLE),
-        _ => return failed(key, ErrorCode::INVALID_REQUEST),
+        // Not served yet. An error that may pass would have a producer ask until it gives up without a reason.
+        KEY_TRANSACTION => return Err(ErrorCode::UNSUPPORTED_VERSION),
+        _ => return Err(ErrorCode::INVALID_REQUEST),
     }
     if context.shard.topic(CONSUMER_OFFSETS).is_none() {
         node.create_topic(CONSUMER_OFFSETS).await;
-        return failed(key, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
     }
-    let (host, port) = node.advertised(context.connection.listener);
-    Coordinator {
-        key,
-        node_id: node.node_id,
-        host,
-        port,
-        error_message: (context.version >= BATCHED_FROM_VERSION).then(String::new),
-        ..Coordinator::default()
-    }
+    Ok(node.advertised(context.connection.listener))
 }

@@ -47,13 +47,14 @@ pub(crate) async fn commit(context: Context, mut request: OffsetCommitRequest) -
             Err(error) => refused.push(refuse(topic, error)),
         }
     }
-    if known.is_empty() && !refused.is_empty() {
+    if known.is_empty() {
         return OffsetCommitResponse { topics: refused, ..OffsetCommitResponse::default() };
     }
     request.topics = known;
     let mut response =
         coordinate!(context, OffsetCommit, request.group_id.clone(), GroupRequest::OffsetCommit(request));
-    for topic in refused {
+    // What was refused here comes first, as in Kafka.
+    for topic in std::mem::replace(&mut response.topics, refused) {
         let same = |have: &&mut OffsetCommitResponseTopic| have.name == topic.name && have.topic_id == topic.topic_id;
         match response.topics.iter_mut().find(same) {
             Some(have) => have.partitions.extend(topic.partitions),

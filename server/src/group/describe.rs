@@ -8,7 +8,8 @@ use kringle_protocol::list_groups_request::ListGroupsRequest;
 use kringle_protocol::list_groups_response::{ListGroupsResponse, ListedGroup};
 
 use super::classic::{Group, Member, State};
-use super::{Coordinator, GroupResponse, ReplyToken};
+use super::turn::Then;
+use super::{Coordinator, GroupRequest, GroupResponse, ReplyToken};
 
 /// From here on a group that is not there is an error; before it is a dead group.
 const GROUP_ID_NOT_FOUND_FROM: i16 = 6;
@@ -18,7 +19,31 @@ const DEAD: &str = "Dead";
 const CLASSIC: &str = "classic";
 
 impl Coordinator {
-    pub(super) fn describe(&mut self, token: ReplyToken, version: i16, groups: Vec<String>) {
+    /// A reading request comes: if it is about a group that is being made, it waits until that is certain, so that who was
+    /// answered a JoinGroup finds the group.
+    pub(super) fn read(&mut self, token: ReplyToken, version: i16, request: GroupRequest) {
+        let being_made = match &request {
+            GroupRequest::Describe(ids) => {
+                ids.iter().any(|id| self.groups.get(&**id).is_some_and(|group| !group.visible))
+            }
+            _ => self.groups.values().any(|group| !group.visible),
+        };
+        match self.outstanding.back_mut() {
+            Some(last) if being_made => last.then.push(Then::Read { token, version, request }),
+            _ => self.read_now(token, version, request),
+        }
+    }
+
+    /// Works on a reading request with what is committed now.
+    pub(super) fn read_now(&mut self, token: ReplyToken, version: i16, request: GroupRequest) {
+        match request {
+            GroupRequest::Describe(groups) => self.describe(token, version, groups),
+            GroupRequest::List(request) => self.list(token, &request),
+            other => debug_assert!(false, "not a reading request: {other:?}"),
+        }
+    }
+
+    fn describe(&mut self, token: ReplyToken, version: i16, groups: Vec<String>) {
         let described = groups.into_iter().map(|group_id| match self.committed_group(&group_id) {
             Some(group) => describe(group),
             None => {
@@ -35,7 +60,7 @@ impl Coordinator {
         self.turn.reply(token, GroupResponse::Describe(described));
     }
 
-    pub(super) fn list(&mut self, token: ReplyToken, request: &ListGroupsRequest) {
+    fn list(&mut self, token: ReplyToken, request: &ListGroupsRequest) {
         let states: BTreeSet<String> = request.states_filter.iter().map(|s| s.to_lowercase().trim().into()).collect();
         let types = &request.types_filter;
         let type_fits = types.is_empty() || types.iter().any(|name| name.to_lowercase() == CLASSIC);
@@ -63,11 +88,12 @@ fn describe(group: &Group) -> DescribedGroup {
             group_instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
+            // While the group rebalances: what it had before.
+            member_assignment: member.assignment.clone(),
             ..DescribedGroupMember::default()
         };
         if stable {
             described.member_metadata = member.metadata(group.protocol.as_deref());
-            described.member_assignment = member.assignment.clone();
         }
         described
     };

@@ -22,6 +22,9 @@ use kringle_protocol::offset_fetch_response::OffsetFetchResponseGroup;
 use kringle_protocol::sync_group_request::SyncGroupRequest;
 use kringle_protocol::sync_group_response::SyncGroupResponse;
 
+/// From here on a JoinGroup that ends without a protocol names it null.
+const NO_PROTOCOL_IS_NULL_FROM: i16 = 7;
+
 /// A request to the coordinator of the groups it names.
 #[derive(Debug, Clone)]
 pub enum GroupRequest {
@@ -90,11 +93,8 @@ impl GroupRequest {
         let error_code = code.code();
         match self {
             GroupRequest::Join(_) => {
-                let mut response = JoinGroupResponse { error_code, ..JoinGroupResponse::default() };
-                if version < 7 {
-                    response.protocol_name = Some(String::new());
-                }
-                GroupResponse::Join(response)
+                let protocol_name = protocol_name_in(version, None);
+                GroupResponse::Join(JoinGroupResponse { error_code, protocol_name, ..JoinGroupResponse::default() })
             }
             GroupRequest::Sync(_) => {
                 GroupResponse::Sync(SyncGroupResponse { error_code, ..SyncGroupResponse::default() })
@@ -138,6 +138,15 @@ impl GroupRequest {
     }
 }
 
+/// The protocol of a JoinGroup's answer where there is none: empty in old versions, which know no null, null in others.
+pub(super) fn protocol_name_in(version: i16, name: Option<String>) -> Option<String> {
+    if version < NO_PROTOCOL_IS_NULL_FROM {
+        Some(name.unwrap_or_default())
+    } else {
+        name.filter(|name| !name.is_empty())
+    }
+}
+
 /// OffsetCommit's answer with one code for every partition.
 pub(super) fn commit_response(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommitResponse {
     let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
@@ -160,9 +169,11 @@ impl GroupResponse {
     pub(super) fn into_error(self, code: ErrorCode) -> GroupResponse {
         let error_code = code.code();
         match self {
-            GroupResponse::Join(_) => {
-                GroupResponse::Join(JoinGroupResponse { error_code, ..JoinGroupResponse::default() })
-            }
+            GroupResponse::Join(_) => GroupResponse::Join(JoinGroupResponse {
+                error_code,
+                protocol_name: None,
+                ..JoinGroupResponse::default()
+            }),
             GroupResponse::Sync(_) => {
                 GroupResponse::Sync(SyncGroupResponse { error_code, ..SyncGroupResponse::default() })
             }

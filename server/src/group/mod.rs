@@ -10,7 +10,7 @@
 //! - [`Coordinator::unload`] when the shard loses the partition; the coordinator is of no use then.
 //!
 //! Invariants: every token is answered exactly once; an answer that rests on records leaves after they are committed; who
-//! only reads sees committed offsets; the groups that are stable and the offsets are what replaying the committed records
+//! only reads sees committed groups and offsets; the groups that are stable and the offsets are what replaying the committed records
 //! gives. What a failed write would have changed is taken back.
 //!
 //! Time is milliseconds of the wall clock, kept steady (start of the process plus what a monotonic clock says since):
@@ -189,8 +189,7 @@ impl Coordinator {
             GroupRequest::OffsetCommit(request) => self.commit_offsets(token, version, &request),
             GroupRequest::OffsetFetch { group, require_stable } => self.fetch_offsets(token, &group, require_stable),
             GroupRequest::OffsetDelete(request) => self.delete_offsets(token, request),
-            GroupRequest::Describe(groups) => self.describe(token, version, groups),
-            GroupRequest::List(request) => self.list(token, &request),
+            request @ (GroupRequest::Describe(_) | GroupRequest::List(_)) => self.read(token, version, request),
             GroupRequest::DeleteGroups(groups) => self.delete_groups(token, groups),
         }
         self.finish()
@@ -249,8 +248,14 @@ impl Coordinator {
         }
         for write in std::mem::take(&mut self.outstanding) {
             for then in write.then {
-                if let Then::Reply { token, response } = then {
-                    self.turn.reply(token, response.into_error(ErrorCode::NOT_COORDINATOR));
+                match then {
+                    Then::Reply { token, response } => {
+                        self.turn.reply(token, response.into_error(ErrorCode::NOT_COORDINATOR));
+                    }
+                    Then::Read { token, version, request } => {
+                        self.turn.reply(token, request.refused(version, ErrorCode::NOT_COORDINATOR));
+                    }
+                    Then::Logged(_) | Then::Assign { .. } | Then::StaticJoin(_) => {}
                 }
             }
         }
@@ -310,6 +315,7 @@ impl Coordinator {
     fn then_committed(&mut self, then: Then) {
         match then {
             Then::Reply { token, response } => self.turn.reply(token, response),
+            Then::Read { token, version, request } => self.read_now(token, version, request),
             Then::Logged(group) => {
                 if let Some(group) = self.same_group(&group) {
                     group.visible = true;
@@ -336,6 +342,7 @@ impl Coordinator {
     fn then_failed(&mut self, then: Then, code: ErrorCode) {
         match then {
             Then::Reply { token, response } => self.turn.reply(token, response.into_error(code)),
+            Then::Read { token, version, request } => self.read_now(token, version, request),
             Then::Logged(group) => self.group_not_logged(&group, code),
             Then::Assign { group, generation, .. } => {
                 if let Some(group) = self.groups.get_mut(&group.id).filter(|g| g.incarnation == group.incarnation) {

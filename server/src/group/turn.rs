@@ -13,7 +13,7 @@ use kringle_protocol::{EncodeError, ErrorCode};
 use super::classic::{Group, Parked, Terms, Waiter};
 use super::offsets::OffsetKey;
 use super::timers::{TimerKey, Timers};
-use super::{GroupConfig, GroupResponse, Random, Record, ReplyToken, Write, WriteId, java};
+use super::{GroupConfig, GroupRequest, GroupResponse, Random, Record, ReplyToken, Write, WriteId, java, messages};
 
 /// A group, and none that has its name later.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ impl From<&Group> for GroupName {
 pub(super) enum Then {
     /// This answer, or its error.
     Reply { token: ReplyToken, response: GroupResponse },
+    /// This reading request is worked on: a group that it asks about was not certain to be there.
+    Read { token: ReplyToken, version: i16, request: GroupRequest },
     /// The group is in the log and may be seen; if it never came there, it is gone with all who wait in it.
     Logged(GroupName),
     /// The members get their assignment, or rebalance again.
@@ -109,9 +111,7 @@ impl Turn {
     }
 
     pub(super) fn reply_join(&mut self, waiter: Waiter, mut response: JoinGroupResponse) {
-        if waiter.version < 7 && response.protocol_name.is_none() {
-            response.protocol_name = Some(String::new());
-        }
+        response.protocol_name = messages::protocol_name_in(waiter.version, response.protocol_name);
         self.reply(waiter.token, GroupResponse::Join(response));
     }
 

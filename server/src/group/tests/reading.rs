@@ -42,7 +42,7 @@ fn an_unknown_group_is_dead_and_from_version_6_an_error() {
 }
 
 #[test]
-fn metadata_and_assignments_are_told_of_a_stable_group_only() {
+fn metadata_is_told_of_a_stable_group_only_and_the_last_assignment_always() {
     let mut bench = Bench::new();
     let ids = bench.stable(1);
     let stable = described(&mut bench, 5, "g");
@@ -54,9 +54,42 @@ fn metadata_and_assignments_are_told_of_a_stable_group_only() {
     bench.ask(3, GroupRequest::Join(join("g", "")));
     let moving = described(&mut bench, 5, "g");
     assert_eq!((moving.group_state.as_str(), moving.protocol_data.as_str()), ("PreparingRebalance", ""));
-    assert!(moving.members.iter().all(|m| m.member_metadata.is_empty() && m.member_assignment.is_empty()));
-    assert_eq!(moving.members.len(), 2);
-    assert!(moving.members.iter().any(|m| m.member_id == ids[0]));
+    assert!(moving.members.iter().all(|m| m.member_metadata.is_empty()));
+    let assignments: BTreeMap<_, _> =
+        moving.members.iter().map(|m| (m.member_id == ids[0], &*m.member_assignment)).collect();
+    assert_eq!(assignments, BTreeMap::from([(true, &b"a0"[..]), (false, b"")]));
+}
+
+#[test]
+fn who_reads_of_a_group_that_is_being_made_waits_until_that_is_certain() {
+    for refused in [false, true] {
+        let mut bench = Bench::eager();
+        bench.ask(3, GroupRequest::Join(join("g", "")));
+        let describe = bench.ask(5, GroupRequest::Describe(vec!["g".into()]));
+        let list = bench.ask(5, GroupRequest::List(ListGroupsRequest::default()));
+        let another = bench.ask(5, GroupRequest::Describe(vec!["h".into()]));
+        assert_eq!((bench.answer(describe), bench.answer(list)), (None, None));
+        assert!(bench.answer(another).is_some(), "it is not about the new group");
+        if refused {
+            bench.fail_one(ErrorCode::NOT_ENOUGH_REPLICAS)
+        } else {
+            bench.commit_one()
+        }
+        let Some(GroupResponse::Describe(groups)) = bench.answer(describe) else { panic!() };
+        assert_eq!(groups[0].group_state, if refused { "Dead" } else { "CompletingRebalance" });
+        let Some(GroupResponse::List(listed)) = bench.answer(list) else { panic!() };
+        assert_eq!(listed.groups.len(), usize::from(!refused));
+    }
+}
+
+#[test]
+fn who_waits_to_read_is_told_when_the_partition_is_lost() {
+    let mut bench = Bench::eager();
+    bench.ask(3, GroupRequest::Join(join("g", "")));
+    let describe = bench.ask(5, GroupRequest::Describe(vec!["g".into()]));
+    let answers: BTreeMap<_, _> = bench.coordinator.unload().into_iter().collect();
+    let Some(GroupResponse::Describe(groups)) = answers.get(&describe) else { panic!("no answer") };
+    assert_eq!(ErrorCode::from(groups[0].error_code), ErrorCode::NOT_COORDINATOR);
 }
 
 #[test]
