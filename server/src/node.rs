@@ -18,6 +18,7 @@ use crate::control::plane::{Command, CommandResponse};
 use crate::names;
 use crate::net::accept::Connections;
 use crate::shard::ShardHandle;
+use crate::shard::readable::Registry;
 
 /// Shared by the threads of one broker.
 pub(crate) struct Node {
@@ -28,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) connections: Connections,
     /// What the checkpoints said at start.
     pub(crate) recovered: Recovered,
+    /// What may be read here, on whatever shard.
+    pub(crate) partitions: Registry,
     control: Sender<ControlMessage>,
     shards: OnceLock<Vec<ShardHandle>>,
     producer_ids: Mutex<std::ops::Range<i64>>,
@@ -64,6 +67,7 @@ impl Node {
             cluster_id,
             log_dir,
             recovered,
+            partitions: Registry::default(),
             control,
             shards: OnceLock::new(),
             producer_ids: Mutex::new(0..0),

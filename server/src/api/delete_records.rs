@@ -56,7 +56,7 @@ fn at_owner(shard: &Shard, topic: Uuid, partition: i32, offset: i64) -> Result<i
     if let Some(error) = partition.closed() {
         return Err(error);
     }
-    let mut log = partition.log.borrow_mut();
+    let mut log = partition.log();
     let before = if offset == HIGH_WATERMARK { log.high_watermark() } else { offset };
     log.delete_records_before(before).map_err(|error| error.code())
 }

@@ -116,11 +116,11 @@ async fn at_owner(
     upto: Upto,
 ) -> Result<Position, ErrorCode> {
     let partition = shard.partition(topic, partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition, current_leader_epoch)) {
+    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.readable, current_leader_epoch)) {
         return Err(error);
     }
     let (reader, readable_end) = {
-        let log = partition.log.borrow();
+        let log = partition.log();
         let readable_end = match upto {
             Upto::LastStable => log.last_stable_offset(),
             _ => log.high_watermark(),
@@ -131,7 +131,7 @@ async fn at_owner(
             leader_epoch: leader_epoch.unwrap_or(-1),
         };
         match timestamp {
-            LATEST => return Ok(end(readable_end, Some(partition.leader_epoch.get()))),
+            LATEST => return Ok(end(readable_end, Some(partition.leader_epoch()))),
             EARLIEST | EARLIEST_LOCAL => {
                 return Ok(end(log.log_start_offset(), log.epoch_of_log_start()));
             }

@@ -18,7 +18,7 @@ pub(crate) async fn handle(context: Context, request: DescribeLogDirsRequest) ->
     let asked = (0..shard.node.shards().len()).map(|owner| {
         shard.on(owner, |owner| async move {
             let partitions = owner.partitions.borrow();
-            let size = |partition: &Rc<Partition>| partition.log.borrow().size_bytes();
+            let size = |partition: &Rc<Partition>| partition.log().size_bytes();
             let sizes = partitions.values().map(|one| (one.tp.topic.to_string(), one.tp.partition, size(one)));
             sizes.collect::<Vec<_>>()
         })

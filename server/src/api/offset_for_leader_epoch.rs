@@ -42,9 +42,9 @@ pub(crate) async fn handle(context: Context, request: OffsetForLeaderEpochReques
 
 fn at_owner(shard: &Shard, topic: Uuid, partition: i32, current: i32, wanted: i32) -> Result<(i32, i64), ErrorCode> {
     let partition = shard.partition(topic, partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition, current)) {
+    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.readable, current)) {
         return Err(error);
     }
-    let log = partition.log.borrow();
+    let log = partition.log();
     Ok(log.end_offset_for_epoch(wanted))
 }

@@ -6,7 +6,7 @@
 //! frame), but for small batches that the log gathers into one write.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,13 +15,13 @@ use kringle_protocol::messages::{ProduceRequest, ProduceResponse};
 use kringle_protocol::produce_request::TopicProduceData;
 use kringle_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use kringle_protocol::{ErrorCode, Message, Records, Uuid};
-use kringle_runtime::{Answer as Future, Reply, oneshot};
+use kringle_runtime::{Answer as Future, oneshot};
 
 use super::{Answer, Close, Request};
 use crate::net::connection::{Connection, Pending};
 use crate::net::response::Response;
+use crate::shard::Shard;
 use crate::shard::topics::Topic;
-use crate::shard::{Message as ShardMessage, Shard};
 
 /// The client id by which Kafka's own tools may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -63,7 +63,7 @@ impl Outcome {
 ///
 /// # Errors
 /// An undecodable request.
-pub(crate) async fn start(connection: &Rc<Connection>, mut request: Request) -> Result<Pending, Close> {
+pub(crate) fn start(connection: &Rc<Connection>, mut request: Request) -> Result<Pending, Close> {
     let shard = &connection.shard;
     let started = shard.rt.now();
     let version = request.version;
@@ -99,11 +99,12 @@ pub(crate) async fn start(connection: &Rc<Connection>, mut request: Request) -> 
         }
         let (reply, answer) = oneshot();
         let asked: Vec<usize> = parts.iter().map(|part| part.slot).collect();
-        if owner == shard.index() {
-            append(shard, parts, acks, reply);
+        let asker = shard.index();
+        if owner == asker {
+            append(shard, parts, acks, move |_, outcomes| reply.send(outcomes));
         } else {
-            let run = move |shard: &Rc<Shard>| append(shard, parts, acks, reply);
-            shard.node.shards()[owner].send(ShardMessage::Run(Box::new(run))).await;
+            let answer = move |owner: &Shard, outcomes| owner.post(asker, move |_| reply.send(outcomes));
+            shard.post(owner, move |owner| append(owner, parts, acks, answer));
         }
         answers.push((asked, answer));
     }
@@ -161,12 +162,13 @@ fn check(
     Ok((topic.id, batch))
 }
 
-/// Appends on the owning shard; `reply` is sent when the last of `parts` is where `acks` wants it.
-fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, reply: Reply<Outcomes>) {
+/// Appends on the owning shard; `answer` is called when the last of `parts` is where `acks` wants it.
+fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, answer: impl FnOnce(&Shard, Outcomes) + 'static) {
     let gather = Rc::new(Gather {
+        shard: Rc::downgrade(shard),
         left: Cell::new(parts.len()),
         outcomes: RefCell::new(Vec::with_capacity(parts.len())),
-        reply: RefCell::new(Some(reply)),
+        answer: Cell::new(Some(answer)),
     });
     for Part { slot, topic_id, partition, batch } in parts {
         let Some(partition) = shard.partition(topic_id, partition) else {
@@ -191,24 +193,27 @@ fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, reply: Reply<Outcomes
     }
 }
 
-/// Outcomes of one message's parts, sent back together.
-struct Gather {
+/// Outcomes of one message's parts, answered together.
+struct Gather<A> {
+    /// Weak, since the shard's partitions hold this.
+    shard: Weak<Shard>,
     left: Cell<usize>,
     outcomes: RefCell<Outcomes>,
-    reply: RefCell<Option<Reply<Outcomes>>>,
+    answer: Cell<Option<A>>,
 }
 
 /// What became of some parts of a request, each with the slot of its answer.
 type Outcomes = Vec<(usize, Outcome)>;
 
-impl Gather {
+impl<A: FnOnce(&Shard, Outcomes)> Gather<A> {
     fn add(&self, slot: usize, outcome: Outcome) {
         self.outcomes.borrow_mut().push((slot, outcome));
         self.left.set(self.left.get() - 1);
         if self.left.get() == 0
-            && let Some(reply) = self.reply.borrow_mut().take()
+            && let Some(answer) = self.answer.take()
+            && let Some(shard) = self.shard.upgrade()
         {
-            reply.send(self.outcomes.take());
+            answer(&shard, self.outcomes.take());
         }
     }
 }

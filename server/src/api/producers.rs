@@ -39,7 +39,7 @@ fn at_owner(shard: &Shard, topic: Uuid, partition: i32) -> Result<Vec<ProducerSu
     let partition = shard.partition(topic, partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     match partition.closed() {
         Some(error) => Err(error),
-        None => Ok(partition.log.borrow().producers()),
+        None => Ok(partition.log().producers()),
     }
 }
 

@@ -16,12 +16,12 @@ const LOAD_BYTES: usize = 1 << 20;
 pub(super) async fn load(shard: Rc<Shard>, slot: Rc<Slot>) {
     let started = shard.rt.now();
     let (mut from, end) = {
-        let log = slot.partition.log.borrow();
+        let log = slot.partition.log();
         (log.log_start_offset(), log.log_end_offset())
     };
     let mut replayed = 0;
     while from < end {
-        let reader = slot.partition.log.borrow().reader();
+        let reader = slot.partition.log().reader();
         let read = shard.rt.blocking(move |_| reader.read_batches(from, end, LOAD_BYTES)).await;
         let bytes = match read {
             Ok(bytes) if !bytes.is_empty() => bytes,

@@ -124,7 +124,7 @@ impl Connection {
         let request = api::Request::parse(frame)?;
         if request.key == ApiKey::PRODUCE {
             self.wait_until(|outstanding| outstanding < MAX_PIPELINED).await;
-            self.push(Queued::Pending(produce::start(self, request).await?));
+            self.push(Queued::Pending(produce::start(self, request)?));
             return Ok(());
         }
         self.wait_until(|outstanding| outstanding == 0).await;

@@ -34,11 +34,11 @@ impl Shard {
                 self.queue_write(&partition);
                 self.rt.sleep(std::time::Duration::from_millis(1)).await;
             }
-            let job = partition.log.borrow_mut().close_job();
+            let job = partition.log().close_job();
             let ended = self.rt.blocking(move |fs| job.run(fs)).await;
             ended.map_err(|error| format!("{}: cannot be closed: {error}", partition.tp))?;
             let mut at = offsets(&partition);
-            at.recovery_point = partition.log.borrow().log_end_offset();
+            at.recovery_point = partition.log().log_end_offset();
             closed.push((partition.tp.clone(), at));
         }
         Ok(closed)
@@ -46,7 +46,7 @@ impl Shard {
 }
 
 fn offsets(partition: &Partition) -> Offsets {
-    let log = partition.log.borrow();
+    let log = partition.log();
     Offsets {
         recovery_point: log.durable_offset(),
         high_watermark: log.high_watermark(),

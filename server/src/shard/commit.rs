@@ -18,7 +18,7 @@ impl Shard {
     /// Remembers the partition if it holds written batches that somebody wants durable.
     pub(super) fn queue_commit(&self, partition: &Rc<Partition>) {
         let wanted = {
-            let log = partition.log.borrow();
+            let log = partition.log();
             log.high_watermark() < log.log_end_offset()
         };
         if wanted && !partition.in_commit_queue.replace(true) {
@@ -47,7 +47,7 @@ impl Shard {
             let mut jobs = Vec::with_capacity(queued.len());
             for partition in queued {
                 partition.in_commit_queue.set(false);
-                let job = partition.log.borrow_mut().sync_job();
+                let job = partition.log().sync_job();
                 if let Some(job) = job {
                     jobs.push((partition, job));
                 }
@@ -84,7 +84,7 @@ impl Shard {
     }
 
     fn committed(self: &Rc<Self>, partition: &Rc<Partition>, upto: i64, result: std::io::Result<()>) {
-        let finished = partition.log.borrow_mut().finish_sync(upto, result);
+        let finished = partition.log().finish_sync(upto, result);
         match finished {
             Ok(_) => {
                 partition.progressed();

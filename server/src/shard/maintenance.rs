@@ -32,7 +32,7 @@ impl Shard {
 
     fn flush_if_due(&self, partition: &Rc<Partition>) {
         let due = {
-            let mut log = partition.log.borrow_mut();
+            let mut log = partition.log();
             log.roll_if_due(self.rt.wall_ms());
             log.flush_is_due(self.rt.wall_ms())
         };
@@ -45,7 +45,7 @@ impl Shard {
     pub(crate) async fn retain(self: &Rc<Self>, partition: &Rc<Partition>) {
         let now_ms = self.rt.wall_ms();
         let jobs = {
-            let mut log = partition.log.borrow_mut();
+            let mut log = partition.log();
             log.expire_producers(now_ms);
             log.retention(now_ms)
         };

@@ -7,11 +7,13 @@
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod fetchers;
+mod mail;
 mod maintenance;
 pub(crate) mod metrics;
 pub(crate) mod partition;
 pub(crate) mod publish;
 mod pump;
+pub(crate) mod readable;
 pub(crate) mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -32,14 +34,15 @@ use crate::net::connection::{self, Connection};
 use crate::node::Node;
 use metrics::{ShardMetrics, Snapshot};
 use partition::Partition;
+use readable::Readable;
 use topics::Topics;
 
 /// What others send to a shard.
 pub(crate) enum Message {
     /// A connection that the accepting shard hands over.
     Connection { socket: DetachedSocket, listener: usize, id: u64 },
-    /// Work on the shard's own data. It must not block; what takes longer it spawns.
-    Run(Work),
+    /// Work on the shard's own data, in order. It must not block; what takes longer it spawns.
+    Run(Vec<Work>),
 }
 
 type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -68,7 +71,7 @@ impl ShardHandle {
         F: FnOnce(&Rc<Shard>, kringle_runtime::Reply<T>) + Send + 'static,
     {
         let (reply, answer) = oneshot();
-        if !self.send(Message::Run(Box::new(move |shard| work(shard, reply)))).await {
+        if !self.send(Message::Run(vec![Box::new(move |shard| work(shard, reply))])).await {
             return None;
         }
         answer.await
@@ -85,6 +88,8 @@ pub(crate) struct Shard {
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) topics: Topics,
     pub(crate) partitions: RefCell<FxHashMap<(Uuid, i32), Rc<Partition>>>,
+    /// Partitions of any owner that a fetch of this shard has looked up.
+    looked_up: RefCell<FxHashMap<(Uuid, i32), Arc<Readable>>>,
     pub(crate) coordinators: Coordinators,
     image: RefCell<Arc<Image>>,
     /// Partitions with staged batches, written at the end of the turn in which they were staged.
@@ -93,6 +98,9 @@ pub(crate) struct Shard {
     /// Partitions with written acks=all batches that are not yet durable.
     to_commit: RefCell<Vec<Rc<Partition>>>,
     commit_wanted: Notify,
+    /// Work for other shards, by shard; see `mail`.
+    outbox: RefCell<Vec<Vec<Work>>>,
+    mail_wanted: Notify,
     stopping: Cell<bool>,
 }
 
@@ -107,12 +115,15 @@ impl Shard {
             connections: RefCell::default(),
             topics: Topics::default(),
             partitions: RefCell::default(),
+            looked_up: RefCell::default(),
             coordinators: Coordinators::default(),
             image: RefCell::new(image),
             to_write: RefCell::default(),
             write_wanted: Notify::new(),
             to_commit: RefCell::default(),
             commit_wanted: Notify::new(),
+            outbox: RefCell::default(),
+            mail_wanted: Notify::new(),
             stopping: Cell::new(false),
             rt,
             node,
@@ -139,6 +150,16 @@ impl Shard {
         self.partitions.borrow().get(&(topic, partition)).cloned()
     }
 
+    /// The side of a partition that any shard may look at, whoever owns it.
+    pub(crate) fn readable(&self, topic: Uuid, partition: i32) -> Option<Arc<Readable>> {
+        if let Some(readable) = self.looked_up.borrow().get(&(topic, partition)) {
+            return Some(readable.clone());
+        }
+        let readable = self.node.partitions.get(topic, partition)?;
+        self.looked_up.borrow_mut().insert((topic, partition), readable.clone());
+        Some(readable)
+    }
+
     /// Runs `work` on the shard `owner`; here at once if that is this shard. `None` when that shard has stopped.
     pub(crate) async fn on<T, F, Fut>(self: &Rc<Self>, owner: usize, work: F) -> Option<T>
     where
@@ -162,11 +183,12 @@ impl Shard {
     pub(crate) async fn serve(self: Rc<Self>, mut inbox: Receiver<Message>) {
         self.rt.spawn(self.clone().write_loop());
         self.rt.spawn(self.clone().commit_loop());
+        self.rt.spawn(self.clone().mail_loop());
         self.rt.spawn(self.clone().maintenance_loop());
         self.rt.spawn(self.clone().coordinator_loop());
         while let Some(message) = inbox.recv().await {
             match message {
-                Message::Run(work) => work(&self),
+                Message::Run(works) => works.into_iter().for_each(|work| work(&self)),
                 Message::Connection { socket, listener, id } => {
                     let socket = self.rt.adopt(socket);
                     self.rt.spawn(connection::serve(self.clone(), socket, listener, id));

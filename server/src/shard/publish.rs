@@ -38,6 +38,7 @@ impl Shard {
     pub(crate) async fn publish(self: &Rc<Self>, image: Arc<Image>) -> Result<(), LogError> {
         let before = self.image.replace(image.clone());
         self.topics.forget();
+        self.looked_up.borrow_mut().clear();
         let deleted: Vec<_> = before.topics().filter(|topic| image.topic_by_id(topic.id).is_none()).collect();
         for topic in &deleted {
             self.drop_topic(topic).await;
@@ -74,6 +75,7 @@ impl Shard {
                 let tp = TopicPartition::new(topic.name.as_str(), *index);
                 let partition = Rc::new(Partition::new(tp, log?));
                 partition.lead(*leader_epoch);
+                self.node.partitions.insert(topic.id, *index, partition.readable.clone());
                 self.partitions.borrow_mut().insert((topic.id, *index), partition);
             }
         }
@@ -110,6 +112,7 @@ impl Shard {
     async fn drop_topic(self: &Rc<Self>, topic: &TopicImage) {
         for (index, _) in (0..).zip(&topic.partitions) {
             let Some(partition) = self.partitions.borrow_mut().remove(&(topic.id, index)) else { continue };
+            self.node.partitions.remove(topic.id, index);
             partition.close(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             if topic.name == names::CONSUMER_OFFSETS {
                 self.unload_coordinator(index);
@@ -139,7 +142,7 @@ impl Shard {
     fn reconfigure(&self, image: &Image) {
         for partition in self.partitions.borrow().values() {
             let config = log_config(&self.node.topic_config(image, &partition.tp.topic));
-            partition.log.borrow_mut().set_config(config);
+            partition.log().set_config(config);
         }
     }
 }

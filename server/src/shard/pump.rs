@@ -31,8 +31,8 @@ impl Shard {
     ) -> Result<(), AppendError> {
         // Without durable acks the high watermark does not wait for the disk: Kafka's own bargain.
         let durability = if self.node.config.durable_acks { acks } else { Acks::Leader };
-        let epoch = partition.leader_epoch.get();
-        let appended = partition.log.borrow_mut().append(batch, epoch, durability, self.rt.wall_ms())?;
+        let epoch = partition.leader_epoch();
+        let appended = partition.log().append(batch, epoch, durability, self.rt.wall_ms())?;
         partition.when(acks, appended.last_offset + 1, then(&appended));
         self.queue_write(partition);
         Ok(())
@@ -67,7 +67,7 @@ impl Shard {
             return;
         }
         loop {
-            let step = partition.log.borrow_mut().next_step();
+            let step = partition.log().next_step();
             match step {
                 Step::Idle => return,
                 Step::Write(job) if job.len_bytes() <= INLINE_WRITE_BYTES => {
@@ -100,7 +100,7 @@ impl Shard {
         let (shard, partition) = (self.clone(), partition.clone());
         self.rt.spawn(async move {
             let done = shard.rt.blocking(move |fs| job.run(fs)).await;
-            let finished = partition.log.borrow_mut().finish_roll(done);
+            let finished = partition.log().finish_roll(done);
             partition.writing.set(false);
             shard.metrics.segments_rolled.add(1);
             match finished {
@@ -115,7 +115,7 @@ impl Shard {
 
     fn wrote(self: &Rc<Self>, partition: &Rc<Partition>, job: WriteJob, result: std::io::Result<()>) {
         self.metrics.bytes_written.add(job.len_bytes() as u64);
-        let finished = partition.log.borrow_mut().finish_write(job, result);
+        let finished = partition.log().finish_write(job, result);
         match finished {
             Ok(_) => {
                 partition.progressed();

@@ -1,8 +1,8 @@
-//! Fetch (key 1): find file slices on the owners, wait until there is enough, send by zero copy.
+//! Fetch (key 1): find file slices, wait until there is enough, send by zero copy.
 //!
-//! Owners answer with *where* the bytes are (segment file, position, length), never with the bytes. If there is less than
-//! `min.bytes` the request registers with every owner and sleeps; each owner wakes it when a high watermark moves, and it
-//! looks again. What is sent is cut to the request's limits here, in the order of the request.
+//! A look-up says *where* the bytes are (segment file, position, length) and needs no hop: any shard may look at any log. If
+//! there is less than `min.bytes` the request registers with every partition and sleeps; an owner wakes it when a high
+//! watermark moves, and it looks again. What is sent is cut to the request's limits here, in the order of the request.
 
 pub(crate) use read::epoch_error;
 
@@ -74,19 +74,19 @@ async fn fetch(
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0).unsigned_abs().into());
     let deadline = shard.rt.now() + max_wait;
     let min_bytes = usize::try_from(body.min_bytes).unwrap_or(0);
-    let mut found = read::from_owners(shard, &wanted, None).await;
+    let mut found = read::look_up(shard, &wanted, None);
     if !max_wait.is_zero() && !wanted.is_empty() && !satisfied(&found, min_bytes) {
         let wait = Arc::new(FetchWait { connection: connection.id, progressed: Notify::new() });
         loop {
             let seen = wait.progressed.version();
-            found = read::from_owners(shard, &wanted, Some(&wait)).await;
+            found = read::look_up(shard, &wanted, Some(&wait));
             let left = deadline.since(shard.rt.now());
             if left.is_zero() || satisfied(&found, min_bytes) {
                 break;
             }
             if shard.rt.timeout(left, wait.progressed.wait_after(seen)).await.is_none() {
                 // Nothing came in time: answer with what there is.
-                found = read::from_owners(shard, &wanted, None).await;
+                found = read::look_up(shard, &wanted, None);
                 break;
             }
         }

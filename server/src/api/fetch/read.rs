@@ -1,19 +1,16 @@
-//! Asking the owners where the bytes are.
+//! Where the bytes of a fetch are, looked up on whatever shard the connection lives on.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use kringle_log::{ReadError, Upto};
 use kringle_protocol::{ErrorCode, Uuid};
 
 use crate::net::response::FileSlice;
 use crate::shard::Shard;
 use crate::shard::fetchers::FetchWait;
-use crate::shard::partition::Partition;
+use crate::shard::readable::Readable;
 
 /// What is wanted of one partition; `topic` is an error where it was not found.
-#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) topic: Result<Uuid, ErrorCode>,
     pub(super) partition: i32,
@@ -24,7 +21,7 @@ pub(super) struct Wanted {
     pub(super) upto: Upto,
 }
 
-/// What its owner says.
+/// What its log says.
 pub(super) struct Found {
     pub(super) error: ErrorCode,
     pub(super) high_watermark: i64,
@@ -54,39 +51,26 @@ impl Found {
     }
 }
 
-/// Looks up all of `wanted`, each on its owner; with `wait` the owners also wake it at their next progress. The answers
-/// are in the order of `wanted`.
-pub(super) async fn from_owners(shard: &Rc<Shard>, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::with_capacity(wanted.len());
-    let mut by_owner: Vec<Vec<(usize, Wanted)>> = vec![Vec::new(); shard.node.shards().len()];
-    for (slot, one) in wanted.iter().enumerate() {
-        found.push(Found::failed(one.topic.err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
-        if let Ok(topic) = one.topic {
-            by_owner[shard.owner_of(topic, one.partition)].push((slot, one.clone()));
-        }
-    }
-    let asked = by_owner.into_iter().enumerate().filter(|(_, asked)| !asked.is_empty()).map(|(owner, asked)| {
-        let wait = wait.cloned();
-        shard.on(owner, move |owner| async move {
-            asked.into_iter().map(|(slot, wanted)| (slot, read(&owner, &wanted, wait.as_ref()))).collect::<Vec<_>>()
-        })
-    });
-    for (slot, answer) in join_all(asked).await.into_iter().flatten().flatten() {
-        found[slot] = answer;
-    }
-    found
+/// Looks up all of `wanted`, in their order; with `wait` the partitions also wake it at their next progress.
+pub(super) fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
+    wanted.iter().map(|one| read(shard, one, wait)).collect()
 }
 
 fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found {
-    let partition = wanted.topic.ok().and_then(|topic| shard.partition(topic, wanted.partition));
-    let Some(partition) = partition else { return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
+    let topic = match wanted.topic {
+        Ok(topic) => topic,
+        Err(error) => return Found::failed(error),
+    };
+    let Some(partition) = shard.readable(topic, wanted.partition) else {
+        return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    };
     if let Some(error) = partition.closed().or_else(|| epoch_error(&partition, wanted.current_leader_epoch)) {
         return Found::failed(error);
     }
     if let Some(wait) = wait {
         partition.wake_on_progress(wait);
     }
-    let log = partition.log.borrow();
+    let log = partition.log();
     let mut found = Found {
         error: ErrorCode::NONE,
         high_watermark: log.high_watermark(),
@@ -120,11 +104,11 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
 }
 
 /// What Kafka answers to a client whose idea of the leader epoch differs from the leader's.
-pub(crate) fn epoch_error(partition: &Partition, current_leader_epoch: i32) -> Option<ErrorCode> {
+pub(crate) fn epoch_error(partition: &Readable, current_leader_epoch: i32) -> Option<ErrorCode> {
     if current_leader_epoch < 0 {
         return None;
     }
-    match current_leader_epoch.cmp(&partition.leader_epoch.get()) {
+    match current_leader_epoch.cmp(&partition.leader_epoch()) {
         std::cmp::Ordering::Less => Some(ErrorCode::FENCED_LEADER_EPOCH),
         std::cmp::Ordering::Greater => Some(ErrorCode::UNKNOWN_LEADER_EPOCH),
         std::cmp::Ordering::Equal => None,
