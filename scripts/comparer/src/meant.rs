@@ -1,7 +1,8 @@
 //! The differences that are meant: a committed list, each with its reason. An entry that no difference needs any more
 //! is an error, so that the list stays true.
 //!
-//! A line: API, versions, step, path, reason; `*` in step and path stands for anything.
+//! A line: API, versions, step, path, reason; `*` in step and path stands for anything. One `{a,b}` in the path makes an
+//! entry of each, and each must be needed.
 //!
 //! ```text
 //! DescribeConfigs v1-4 "*" $.results[*].configs[log.dirs].value because each broker has its own directory
@@ -50,9 +51,20 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, Mistake> {
         };
         let versions =
             range.strip_prefix('v').and_then(versions).ok_or_else(|| mistake("expected versions like v0-4"))?;
-        entries.push(Entry { api, versions, step, path: format!("${path}"), line: number, used: 0 });
+        for path in alternatives(&path) {
+            let (api, step) = (api.clone(), step.clone());
+            entries.push(Entry { api, versions, step, path: format!("${path}"), line: number, used: 0 });
+        }
     }
     Ok(entries)
+}
+
+/// The paths that one with `{a,b}` in it stands for.
+fn alternatives(path: &str) -> Vec<String> {
+    match path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
+        Some((before, (each, after))) => each.split(',').map(|one| format!("{before}{one}{after}")).collect(),
+        None => vec![path.to_owned()],
+    }
 }
 
 impl Entry {
@@ -95,6 +107,14 @@ mod tests {
         assert!(!entries[0].covers("Metadata", 5, "any", &at("$.topics[a].port")));
         assert!(!entries[0].covers("Metadata", 3, "any", &at("$.topics[a].host")));
         assert!(!entries[0].covers("Fetch", 3, "any", &at("$.topics[a].port")));
+    }
+
+    #[test]
+    fn braces_make_an_entry_of_each() {
+        let entries = parse("ApiVersions v0 \"*\" $.keys[{1,22}].max because not yet").unwrap();
+        let paths: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(paths, ["$.keys[1].max", "$.keys[22].max"]);
+        assert_eq!(alternatives(".a{b"), [".a{b"]);
     }
 
     #[test]
