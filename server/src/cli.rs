@@ -1,5 +1,6 @@
 //! The command line: what a person types and reads.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +30,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the broker; the exit code is 0 after an ordered stop and 1 after anything else.
 pub fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(level()).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .with_max_level(level())
+        .init();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

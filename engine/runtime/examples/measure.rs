@@ -9,12 +9,13 @@
     reason = "a measurement for people"
 )]
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kringle_runtime::{Host, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
+use kringle_runtime::{File, Host, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
 
 const ROUNDS: usize = 5;
 
@@ -214,18 +215,23 @@ async fn sockets(rt: &Rt, host: &Host) {
 async fn files(rt: &Rt, dir: &std::path::Path) {
     let file = rt.fs().open(dir.join("measure.tmp"), Open::Create).unwrap();
     let page = Bytes::from(vec![7; 4096]);
-    let us = per_operation(rt, 2000, async || {
-        for n in 0..2000 {
-            rt.write_at(&file, vec![page.clone()], n * 4096).await.unwrap();
-        }
-    });
-    line("buffered append of 4 KiB, ring", us.await);
-    let us = per_operation(rt, 2000, async || {
-        for n in 0..2000 {
-            file.write_all_at(&mut [std::io::IoSlice::new(&page)], n * 4096).unwrap();
-        }
-    });
-    line("buffered append of 4 KiB, inline", us.await);
+    for kib in [4u32, 16, 64, 128, 256, 512] {
+        let (count, bytes) = (8192 / kib, Bytes::from(vec![7; kib as usize * 1024]));
+        let us = per_operation(rt, count, async || {
+            file.set_len(0).unwrap();
+            for n in 0..count {
+                rt.write_at(&file, vec![bytes.clone()], u64::from(n) * bytes.len() as u64).await.unwrap();
+            }
+        });
+        line(&format!("buffered append of {kib} KiB, ring"), us.await);
+        let us = per_operation(rt, count, async || {
+            file.set_len(0).unwrap();
+            for n in 0..count {
+                file.write_all_at(&mut [std::io::IoSlice::new(&bytes)], u64::from(n) * bytes.len() as u64).unwrap();
+            }
+        });
+        line(&format!("buffered append of {kib} KiB, inline"), us.await);
+    }
     let mut buf = Some(rt.frame_buf(64 << 10));
     let us = per_operation(rt, 2000, async || {
         for n in 0..2000 {
@@ -257,6 +263,47 @@ async fn files(rt: &Rt, dir: &std::path::Path) {
     });
     line("blocking work on a helper thread", us.await);
     rt.fs().remove_file(dir.join("measure.tmp")).unwrap();
+    commits(rt, dir).await;
+}
+
+/// What it costs to make an append to each of some files durable.
+async fn commits(rt: &Rt, dir: &std::path::Path) {
+    let name = |n: u64| dir.join(format!("measure-{n}.tmp"));
+    let page = vec![7; 4096];
+    for count in [1, 4, 16, 64] {
+        let files: Vec<File> = (0..count).map(|n| rt.fs().open(name(n), Open::Create).unwrap()).collect();
+        let at = Cell::new(0);
+        let dirty = || {
+            at.set(at.get() + 4096);
+            files.iter().for_each(|file| file.write_all_at(&mut [std::io::IoSlice::new(&page)], at.get()).unwrap());
+        };
+        let us = per_operation(rt, 10, async || {
+            for _ in 0..10 {
+                dirty();
+                let done: Vec<_> = files
+                    .iter()
+                    .map(|file| {
+                        let (rt2, file, (reply, answer)) = (rt.clone(), file.clone(), oneshot());
+                        rt.spawn(async move { reply.send(rt2.datasync(&file).await.unwrap()) });
+                        answer
+                    })
+                    .collect();
+                for one in done {
+                    one.await.unwrap();
+                }
+            }
+        });
+        line(&format!("{count} dirty files, fdatasync of each side by side"), us.await);
+        let us = per_operation(rt, 10, async || {
+            for _ in 0..10 {
+                dirty();
+                let dir = dir.to_owned();
+                rt.blocking(move |fs| fs.sync_fs(&dir)).await.unwrap();
+            }
+        });
+        line(&format!("{count} dirty files, one syncfs"), us.await);
+        (0..count).for_each(|n| rt.fs().remove_file(name(n)).unwrap());
+    }
 }
 
 fn main() {

@@ -13,6 +13,8 @@ use crate::time::Time;
 
 /// A turn that runs longer is a stall.
 const STALL: Duration = Duration::from_millis(10);
+/// A stall that is worth a line to whoever reads the log; shorter ones are counted, and told at level debug.
+const LONG_STALL: Duration = Duration::from_millis(200);
 /// Age at which a reading is renewed.
 const RENEW: Duration = Duration::from_secs(1);
 
@@ -51,18 +53,22 @@ impl StallDetector {
             let cpu = (now.user_time() - before.user_time()) + (now.system_time() - before.system_time());
             // Each park is one voluntary switch at most: what is beyond them slept within a turn.
             let slept = (now.voluntary_context_switches() - before.voluntary_context_switches() - parks).max(0);
-            tracing::warn!(
-                shard = rt.index(),
-                took_us,
-                polls,
-                since_us = u64::try_from((end - self.read_at).as_micros()).unwrap_or(u64::MAX),
-                cpu_us = cpu.tv_sec() * 1_000_000 + cpu.tv_usec(),
-                slept,
-                preempted = now.involuntary_context_switches() - before.involuntary_context_switches(),
-                faults_from_disk = now.major_page_faults() - before.major_page_faults(),
-                faults = now.minor_page_faults() - before.minor_page_faults(),
-                "a loop turn took too long"
+            let text = format!(
+                "shard {}: a turn took {} ms for {polls} tasks; in the last {} ms: {} ms of CPU, slept {slept} times, \
+                 preempted {} times, {} page faults of which {} from disk",
+                rt.index(),
+                took.as_millis(),
+                (end - self.read_at).as_millis(),
+                cpu.tv_sec() * 1000 + cpu.tv_usec() / 1000,
+                now.involuntary_context_switches() - before.involuntary_context_switches(),
+                now.minor_page_faults() - before.minor_page_faults(),
+                now.major_page_faults() - before.major_page_faults(),
             );
+            if took >= LONG_STALL {
+                tracing::warn!("{text}");
+            } else {
+                tracing::debug!("{text}");
+            }
         }
         self.renew(end, counters.parks.get(), now);
     }
