@@ -16,12 +16,13 @@ use crate::config::{BrokerConfig, Configs, DynamicConfigs, TopicConfig};
 use crate::control::image::{Image, ResourceType};
 use crate::control::plane::{Command, CommandResponse};
 use crate::names;
-use crate::net::accept::Connections;
+use crate::net::accept::{Connections, Limits};
 use crate::shard::ShardHandle;
 use crate::shard::readable::Registry;
 
 /// Shared by the threads of one broker.
 pub(crate) struct Node {
+    /// As of the start; what may change while the broker runs, `Shard::config` has.
     pub(crate) config: BrokerConfig,
     pub(crate) node_id: i32,
     pub(crate) cluster_id: String,
@@ -58,11 +59,7 @@ impl Node {
         let Identity { config, cluster_id, log_dir, recovered } = identity;
         Node {
             node_id: config.node_id,
-            connections: Connections::new(
-                config.max_connections,
-                config.max_connections_per_ip,
-                config.max_connections_per_ip_overrides.clone(),
-            ),
+            connections: Connections::new(limits(&config)),
             config,
             cluster_id,
             log_dir,
@@ -106,6 +103,11 @@ impl Node {
     pub(crate) fn dynamic_configs(&self, image: &Image) -> DynamicConfigs {
         let of = |name: &str| image.configs(ResourceType::Broker, name).cloned().unwrap_or_default();
         DynamicConfigs { broker: of(&self.node_id.to_string()), cluster: of("") }
+    }
+
+    /// Takes up what was set while the broker runs, as far as it bears on the node as a whole.
+    pub(crate) fn reconfigure(&self, image: &Image) {
+        self.connections.limit(limits(&self.config.with_dynamic(&self.dynamic_configs(image))));
     }
 
     /// Sends a command to the control plane and waits until it is durable and all shards work by it.
@@ -190,6 +192,14 @@ impl Node {
         if self.control.try_send(ControlMessage::StorageFailed(why.to_owned())).is_err() {
             tracing::error!("the control plane is gone already");
         }
+    }
+}
+
+fn limits(config: &BrokerConfig) -> Limits {
+    Limits {
+        max: config.max_connections,
+        max_per_ip: config.max_connections_per_ip,
+        per_ip_overrides: config.max_connections_per_ip_overrides.clone(),
     }
 }
 

@@ -17,13 +17,10 @@ use kringle_runtime::{Host, Receiver, Reply, Rt, Sender};
 use super::{StartError, Started, start, stop};
 use crate::config::BrokerConfig;
 use crate::control::ControlPlane;
+use crate::control::image::ResourceType;
 use crate::control::plane::{Command, CommandResponse, QuorumState};
 use crate::node::Node;
 use crate::shard::checkpoint::Offsets;
-
-/// How often high watermarks and log starts are checkpointed while they move, as Kafka's
-/// `replica.high.watermark.checkpoint.interval.ms`.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(5000);
 
 /// What the control thread is asked.
 pub(crate) enum ControlMessage {
@@ -74,12 +71,13 @@ pub(super) struct ControlThread {
 
 impl ControlThread {
     async fn serve(&mut self, mut inbox: Receiver<ControlMessage>) -> Result<(), String> {
-        let mut next_checkpoint = self.rt.now() + CHECKPOINT_EVERY;
+        let checkpoint_every = checkpoint_interval(&self.node.config);
+        let mut next_checkpoint = self.rt.now() + checkpoint_every;
         loop {
             let left = next_checkpoint.since(self.rt.now());
             let Some(message) = self.rt.timeout(left, inbox.recv()).await else {
                 self.checkpoint().await;
-                next_checkpoint = self.rt.now() + CHECKPOINT_EVERY;
+                next_checkpoint = self.rt.now() + checkpoint_every;
                 continue;
             };
             match message {
@@ -139,11 +137,20 @@ impl ControlThread {
             }
             Err(error) => return Err(error.to_string()),
         };
+        if executed.delta.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
+            self.node.reconfigure(&executed.image);
+        }
         if executed.changed {
             publish(&self.node, &executed.image).await?;
         }
         Ok(Some(executed.response))
     }
+}
+
+/// How often the checkpoint files are written while offsets move: all three as often as the most urgent one asks for.
+fn checkpoint_interval(config: &BrokerConfig) -> Duration {
+    let least = config.high_watermark_checkpoint_interval.min(config.log_flush_offset_checkpoint_interval);
+    least.min(config.log_flush_start_offset_checkpoint_interval).max(Duration::from_millis(1))
 }
 
 /// Hands a new image to all shards and waits until each works by it.

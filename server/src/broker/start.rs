@@ -49,6 +49,7 @@ pub(super) async fn start(
     remove_deleted(rt, &dir, plane.image());
     start_shards(host, &node, plane.image()).await?;
     let unfenced = plane.execute(Command::Unfence, rt.wall_ms())?;
+    node.reconfigure(&unfenced.image);
     publish(&node, &unfenced.image).await.map_err(StartError::Shard)?;
     dir.remove_clean_shutdown().map_err(|error| directory_error(&log_dir, &error))?;
     let bound = listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();

@@ -10,33 +10,47 @@ use kringle_runtime::{Listener, Rt};
 use crate::node::Node;
 use crate::shard::Message;
 
-/// Limits of connections, in Kafka's settings `max.connections` and `max.connections.per.ip`.
+/// The open connections, counted, and how many there may be.
 pub(crate) struct Connections {
-    max: usize,
-    max_per_ip: usize,
-    per_ip_overrides: BTreeMap<IpAddr, usize>,
     next_id: AtomicU64,
     /// Touched when a connection comes or goes, never on the data path.
     open: Mutex<Open>,
 }
 
-#[derive(Default)]
 struct Open {
+    limits: Limits,
     total: usize,
     per_ip: BTreeMap<IpAddr, usize>,
 }
 
+/// How many connections there may be. All three may change while the broker runs; who is connected stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// `max.connections`
+    pub(crate) max: usize,
+    /// `max.connections.per.ip`
+    pub(crate) max_per_ip: usize,
+    /// `max.connections.per.ip.overrides`
+    pub(crate) per_ip_overrides: BTreeMap<IpAddr, usize>,
+}
+
 impl Connections {
-    pub(crate) fn new(max: usize, max_per_ip: usize, per_ip_overrides: BTreeMap<IpAddr, usize>) -> Connections {
-        Connections { max, max_per_ip, per_ip_overrides, next_id: AtomicU64::new(1), open: Mutex::default() }
+    pub(crate) fn new(limits: Limits) -> Connections {
+        let open = Open { limits, total: 0, per_ip: BTreeMap::new() };
+        Connections { next_id: AtomicU64::new(1), open: Mutex::new(open) }
+    }
+
+    /// From now on these limits hold.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
     }
 
     /// Counts a connection from `ip` and numbers it. `None` when it is one too many.
     fn admit(&self, ip: IpAddr) -> Option<u64> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.max_per_ip);
+        let of_ip = open.limits.per_ip_overrides.get(&ip).copied().unwrap_or(open.limits.max_per_ip);
         let from_ip = open.per_ip.get(&ip).copied().unwrap_or(0);
-        if open.total >= self.max || from_ip >= limit {
+        if open.total >= open.limits.max || from_ip >= of_ip {
             return None;
         }
         open.total += 1;
@@ -94,12 +108,16 @@ mod tests {
     fn one_address_cannot_take_all_connections() {
         let one: IpAddr = [127, 0, 0, 1].into();
         let other: IpAddr = [127, 0, 0, 2].into();
-        let connections = Connections::new(3, 2, BTreeMap::new());
+        let limits = Limits { max: 3, max_per_ip: 2, per_ip_overrides: BTreeMap::new() };
+        let connections = Connections::new(limits.clone());
         assert!(connections.admit(one).is_some() && connections.admit(one).is_some());
         assert_eq!(connections.admit(one), None);
         assert!(connections.admit(other).is_some());
         assert_eq!(connections.admit(other), None, "max.connections counts all");
         connections.closed(one);
         assert!(connections.admit(one).is_some());
+        connections.limit(Limits { max: 4, per_ip_overrides: [(one, 3)].into(), ..limits });
+        assert!(connections.admit(one).is_some(), "limits change while connections are open");
+        assert_eq!(connections.admit(one), None);
     }
 }

@@ -6,24 +6,31 @@ use std::time::Duration;
 use super::Shard;
 use super::partition::Partition;
 
-/// How often `flush.ms` and `segment.ms` are looked at.
+/// How often `flush.ms` and `segment.ms` are looked at, or every `log.flush.scheduler.interval.ms` if that is shorter.
 const TICK: Duration = Duration::from_millis(1000);
 
 impl Shard {
     /// Runs for the life of the shard.
     pub(super) async fn maintenance_loop(self: Rc<Self>) {
-        let retention_every = self.node.config.log_retention_check_interval;
-        let mut next_retention = self.rt.now() + retention_every;
+        let config = self.config();
+        let tick = config.log_flush_scheduler_interval.clamp(Duration::from_millis(1), TICK);
+        let mut next_retention = self.rt.now() + config.log_initial_task_delay;
+        let mut next_expiry = self.rt.now() + config.producer_id_expiration_check_interval;
         loop {
-            self.rt.sleep(TICK).await;
+            self.rt.sleep(tick).await;
             let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
             for partition in &partitions {
                 self.flush_if_due(partition);
             }
+            if self.rt.now() >= next_expiry {
+                next_expiry = self.rt.now() + config.producer_id_expiration_check_interval;
+                let now_ms = self.rt.wall_ms();
+                partitions.iter().for_each(|partition| partition.log().expire_producers(now_ms));
+            }
             if self.rt.now() < next_retention {
                 continue;
             }
-            next_retention = self.rt.now() + retention_every;
+            next_retention = self.rt.now() + config.log_retention_check_interval;
             for partition in &partitions {
                 self.retain(partition).await;
             }
@@ -44,11 +51,7 @@ impl Shard {
     /// Applies retention to one log now.
     pub(crate) async fn retain(self: &Rc<Self>, partition: &Rc<Partition>) {
         let now_ms = self.rt.wall_ms();
-        let jobs = {
-            let mut log = partition.log();
-            log.expire_producers(now_ms);
-            log.retention(now_ms)
-        };
+        let jobs = partition.log().retention(now_ms);
         // The active segment may have to be rolled before it can go.
         self.queue_write(partition);
         for job in jobs {

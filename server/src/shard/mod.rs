@@ -27,6 +27,7 @@ use kringle_runtime::{DetachedSocket, Notify, Receiver, Rt, Sender, oneshot};
 use rustc_hash::FxHashMap;
 
 use crate::api::fetch::session::Sessions;
+use crate::config::BrokerConfig;
 use crate::control::image::Image;
 use crate::coordinator::Coordinators;
 use crate::net::budget::Budget;
@@ -92,6 +93,7 @@ pub(crate) struct Shard {
     looked_up: RefCell<FxHashMap<(Uuid, i32), Arc<Readable>>>,
     pub(crate) coordinators: Coordinators,
     image: RefCell<Arc<Image>>,
+    config: RefCell<Rc<BrokerConfig>>,
     /// Partitions with staged batches, written at the end of the turn in which they were staged.
     to_write: RefCell<Vec<Rc<Partition>>>,
     write_wanted: Notify,
@@ -117,6 +119,7 @@ impl Shard {
             partitions: RefCell::default(),
             looked_up: RefCell::default(),
             coordinators: Coordinators::default(),
+            config: RefCell::new(Rc::new(node.config.with_dynamic(&node.dynamic_configs(&image)))),
             image: RefCell::new(image),
             to_write: RefCell::default(),
             write_wanted: Notify::new(),
@@ -138,6 +141,11 @@ impl Shard {
     /// The metadata this shard works by.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.image.borrow().clone()
+    }
+
+    /// The broker's settings as they act now, those included that were set while it runs.
+    pub(crate) fn config(&self) -> Rc<BrokerConfig> {
+        self.config.borrow().clone()
     }
 
     /// Which shard owns a partition: the same answer on every shard, at any time.

@@ -39,6 +39,10 @@ impl Shard {
         let before = self.image.replace(image.clone());
         self.topics.forget();
         self.looked_up.borrow_mut().clear();
+        let dynamic = self.node.dynamic_configs(&image);
+        if dynamic != self.node.dynamic_configs(&before) {
+            self.config.replace(Rc::new(self.node.config.with_dynamic(&dynamic)));
+        }
         let deleted: Vec<_> = before.topics().filter(|topic| image.topic_by_id(topic.id).is_none()).collect();
         for topic in &deleted {
             self.drop_topic(topic).await;
@@ -97,7 +101,7 @@ impl Shard {
             config: log_config(&self.node.topic_config(&self.image(), topic)),
             topic_id: id,
             now_ms: self.rt.wall_ms(),
-            producer_expiry_ms: self.node.config.producer_id_expiration_ms,
+            producer_expiry_ms: self.config().producer_id_expiration_ms,
             clean: recovered.clean,
             recovery_point: recovered.recovery_point,
             log_start_offset: recovered.log_start_offset,
@@ -127,11 +131,11 @@ impl Shard {
         }
     }
 
-    /// Removes a renamed directory after `file.delete.delay.ms`; what is left after a stop goes at the next start.
+    /// Removes a renamed directory after `log.segment.delete.delay.ms`; what is left after a stop goes at the next start.
     fn remove_later(self: &Rc<Self>, dir: PathBuf) {
         let shard = self.clone();
         self.rt.spawn(async move {
-            shard.rt.sleep(shard.node.config.log_segment_delete_delay).await;
+            shard.rt.sleep(shard.config().log_segment_delete_delay).await;
             let shown = dir.display().to_string();
             if let Err(error) = shard.rt.blocking(move |fs| fs.remove_dir_all(&dir)).await {
                 tracing::error!("{shown}: cannot be removed: {error}");
@@ -140,9 +144,12 @@ impl Shard {
     }
 
     fn reconfigure(&self, image: &Image) {
+        let producer_expiry_ms = self.config().producer_id_expiration_ms;
         for partition in self.partitions.borrow().values() {
             let config = log_config(&self.node.topic_config(image, &partition.tp.topic));
-            partition.log().set_config(config);
+            let mut log = partition.log();
+            log.set_config(config);
+            log.set_producer_expiry_ms(producer_expiry_ms);
         }
     }
 }
