@@ -9,7 +9,7 @@ use kringle_runtime::{Fs, Host, RealOptions};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::broker::{self, Started};
-use crate::config::{BrokerConfig, Loaded, Notice};
+use crate::config::{BrokerConfig, Loaded, Notice, list_settings};
 
 /// A Kafka broker on io_uring.
 #[derive(Parser)]
@@ -21,6 +21,10 @@ struct Arguments {
     /// Replaces a setting of the file
     #[arg(long = "override", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
+
+    /// Prints every setting and what it does here, as docs/settings.md has it, and ends
+    #[arg(long)]
+    list_settings: bool,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -30,6 +34,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the broker; the exit code is 0 after an ordered stop and 1 after anything else.
 pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list_settings {
+        print!("{}", list_settings());
+        return ExitCode::SUCCESS;
+    }
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -37,7 +46,7 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .with_max_level(level())
         .init();
-    match run(&Arguments::parse()) {
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -91,11 +100,19 @@ fn load(arguments: &Arguments, fs: &Fs) -> Result<BrokerConfig, String> {
     };
     let Loaded { config, notices } =
         BrokerConfig::load(text.as_deref(), &arguments.overrides).map_err(|error| error.to_string())?;
+    let (mut idle, mut meaningless) = (Vec::new(), Vec::new());
     for notice in notices {
         match notice {
             Notice::Unknown(name) => tracing::warn!("{name}: no such setting; ignored"),
-            Notice::MeaninglessHere(name) => tracing::info!("{name}: has no meaning here; ignored"),
+            Notice::NotActing(name) => idle.push(name),
+            Notice::MeaninglessHere(name) => meaningless.push(name),
         }
+    }
+    if !idle.is_empty() {
+        tracing::info!("settings that do nothing yet: {}", idle.join(", "));
+    }
+    if !meaningless.is_empty() {
+        tracing::info!("settings without a meaning here: {}", meaningless.join(", "));
     }
     Ok(config)
 }

@@ -21,6 +21,8 @@ pub struct Loaded {
 pub enum Notice {
     /// Kafka has it, but what it speaks of does not exist here. Worth an info line.
     MeaninglessHere(String),
+    /// It is kept and listed, and does nothing yet. Worth an info line.
+    NotActing(String),
     /// Nobody knows it; perhaps a misspelling. Worth a warning.
     Unknown(String),
 }
@@ -35,20 +37,25 @@ impl BrokerConfig {
         let pairs = properties::parse(text).map_err(|bad: BadEscape| ConfigError::Text(bad))?;
         let mut given: Configs = pairs.into_iter().collect();
         given.extend(overrides.iter().cloned());
+        // What a person has not written is not worth a word.
+        let written = |name: &str| file.is_some() || overrides.iter().any(|(overridden, _)| overridden == name);
+        let notices = given.keys().filter(|name| written(name)).filter_map(|name| notice(name)).collect();
 
         check_roles(&given)?;
         check_identity(&mut given)?;
         check_values(&given)?;
         check_together(&Effective::new(&given, &DynamicConfigs::default()))?;
-        let notices = given.keys().filter_map(|name| notice(name)).collect();
         Ok(Loaded { config: BrokerConfig::build(given)?, notices })
     }
 }
 
 fn notice(name: &str) -> Option<Notice> {
     match setting(name) {
-        Some(setting) if setting.status == Status::Meaningless => Some(Notice::MeaninglessHere(name.to_owned())),
-        Some(_) => None,
+        Some(setting) => match setting.status {
+            Status::Meaningless => Some(Notice::MeaninglessHere(name.to_owned())),
+            Status::Accepted => Some(Notice::NotActing(name.to_owned())),
+            Status::Acts | Status::Partly(_) => None,
+        },
         None if OF_PLUGINS.iter().any(|prefix| name.starts_with(prefix)) => {
             Some(Notice::MeaninglessHere(name.to_owned()))
         }

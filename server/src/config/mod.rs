@@ -11,6 +11,7 @@ mod broker;
 mod describe;
 mod error;
 mod listeners;
+mod listing;
 mod load;
 pub mod properties;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use describe::{
 };
 pub use error::ConfigError;
 pub use listeners::Listener;
+pub use listing::list_settings;
 pub use load::{Loaded, Notice};
 pub use resolve::{Configs, DynamicConfigs};
 pub use topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};

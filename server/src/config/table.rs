@@ -71,6 +71,8 @@ pub enum Dynamic {
 pub enum Status {
     /// It does what Kafka's documentation says.
     Acts,
+    /// It does some of that; what, or what not, stands here.
+    Partly(&'static str),
     /// It is checked, kept and listed, and does nothing yet.
     Accepted,
     /// It speaks of something which Kringle does not have: JVM threads, classes, purgatories.
@@ -177,7 +179,7 @@ fn read_row(line: &'static str) -> Option<Setting> {
         "acts" => Status::Acts,
         "accepted" => Status::Accepted,
         "meaningless" => Status::Meaningless,
-        _ => return None,
+        partly => Status::Partly(partly.strip_prefix("partly: ")?),
     };
     let synonyms = match cells.next()? {
         "-" if matches!(dynamic, Dynamic::Topic | Dynamic::Group | Dynamic::ClientMetrics) => Vec::new(),

@@ -31,8 +31,13 @@ fn the_stock_file_starts_unchanged() {
     assert_eq!(config.log_dirs, [PathBuf::from("/tmp/kraft-combined-logs")]);
     assert_eq!(config.log_retention_check_interval, Duration::from_secs(300));
     assert_eq!(config.offsets_topic_replication_factor, 1);
-    let meaningless = ["num.io.threads", "num.network.threads", "num.recovery.threads.per.data.dir"];
-    assert_eq!(loaded.notices, meaningless.map(|name| Notice::MeaninglessHere(name.to_owned())));
+    let named = |is: fn(&Notice) -> Option<&String>| loaded.notices.iter().filter_map(is).collect::<Vec<_>>();
+    let meaningless = named(|notice| if let Notice::MeaninglessHere(name) = notice { Some(name) } else { None });
+    assert_eq!(meaningless, ["num.io.threads", "num.network.threads", "num.recovery.threads.per.data.dir"]);
+    let unknown = named(|notice| if let Notice::Unknown(name) = notice { Some(name) } else { None });
+    assert!(unknown.is_empty());
+    let not_acting = named(|notice| if let Notice::NotActing(name) = notice { Some(name) } else { None });
+    assert!(not_acting.iter().any(|name| *name == "transaction.state.log.min.isr"), "{not_acting:?}");
 }
 
 #[test]
