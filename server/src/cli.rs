@@ -66,7 +66,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     stop_signals.thread_block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
 
     let host = Host::real(RealOptions::default()).map_err(|unsupported| unsupported.to_string())?;
-    let config = load(arguments, &host.fs())?;
+    let mut config = load(arguments, &host.fs())?;
+    config.set_hostname(|| host.canonical_name());
     let mut broker = broker::start(&host, config).map_err(|error| error.to_string())?;
     let started = kringle_runtime::block_on(broker.started()).map_err(|error| error.to_string())?;
     println!("{}", banner(&started, &host.describe()));

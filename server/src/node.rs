@@ -20,6 +20,15 @@ use crate::net::accept::{Connections, Limits};
 use crate::shard::ShardHandle;
 use crate::shard::readable::Registry;
 
+/// Which listener a connection came in by: its place in the configuration. What is served depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerId {
+    /// One of the broker's: clients.
+    Broker(usize),
+    /// One of `controller.listener.names`: tools that were given `--bootstrap-controller`.
+    Controller(usize),
+}
+
 /// Shared by the threads of one broker.
 pub(crate) struct Node {
     /// As of the start; what may change while the broker runs, `Shard::config` has.
@@ -87,8 +96,11 @@ impl Node {
     }
 
     /// The host and port that clients of that listener are told.
-    pub(crate) fn advertised(&self, listener: usize) -> (String, i32) {
-        let listener = &self.config.listeners[listener];
+    pub(crate) fn advertised(&self, listener: ListenerId) -> (String, i32) {
+        let listener = match listener {
+            ListenerId::Broker(index) => &self.config.listeners[index],
+            ListenerId::Controller(index) => &self.config.controller_listeners[index],
+        };
         (listener.advertised_host.clone(), i32::from(listener.advertised_port))
     }
 

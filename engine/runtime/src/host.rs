@@ -83,6 +83,14 @@ impl Host {
         }
     }
 
+    /// The name under which others find this machine, as Java's `getCanonicalHostName` has it. May block.
+    pub fn canonical_name(&self) -> String {
+        match &self.inner {
+            HostInner::Real(_) => crate::real::name::canonical_name(),
+            HostInner::Sim(_) => "localhost".to_owned(),
+        }
+    }
+
     /// What the machine offers, for the start-up lines.
     pub fn describe(&self) -> String {
         match &self.inner {

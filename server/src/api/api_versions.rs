@@ -1,4 +1,5 @@
-//! ApiVersions (key 18): what this broker serves. What is not in [`SERVED`] is not advertised, and closes the connection.
+//! ApiVersions (key 18): what this broker serves, and which part of it on a controller's listener. What is not in
+//! [`SERVED`] is not advertised, and closes the connection.
 
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use super::{Answer, Close, Request};
 use crate::control::features;
 use crate::net::connection::Connection;
 use crate::net::response::Response;
+use crate::node::ListenerId;
 
 /// The APIs of this broker, each in exactly the versions of Kafka 4.3.1.
 pub(crate) const SERVED: &[ApiKey] = &[
@@ -49,9 +51,18 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DESCRIBE_TOPIC_PARTITIONS,
 ];
 
-/// Whether any version of the API is served.
-pub(crate) fn is_served(key: ApiKey) -> bool {
-    SERVED.contains(&key)
+/// Whether that listener serves any version of the API.
+pub(crate) fn is_served(key: ApiKey, listener: ListenerId) -> bool {
+    SERVED.contains(&key) && is_for(key, listener)
+}
+
+/// Whether Kafka serves the API on such a listener. Fetch on a controller is how the other voters and observers read the
+/// metadata log; a quorum of one has none.
+fn is_for(key: ApiKey, listener: ListenerId) -> bool {
+    match listener {
+        ListenerId::Broker(_) => key.info().on_broker,
+        ListenerId::Controller(_) => key.info().on_controller && key != ApiKey::FETCH,
+    }
 }
 
 /// Whether this version of the API is served. Produce 0-2 are advertised for old librdkafka's sake, but not served.
@@ -96,7 +107,7 @@ fn everything(connection: &Connection, version: i16) -> ApiVersionsResponse {
         min_version_level: level,
     });
     ApiVersionsResponse {
-        api_keys: SERVED.iter().map(|key| one(*key)).collect(),
+        api_keys: SERVED.iter().filter(|key| is_for(**key, connection.listener)).map(|key| one(*key)).collect(),
         supported_features: supported.collect(),
         finalized_features_epoch: image.offset(),
         finalized_features: finalized.collect(),
@@ -128,6 +139,17 @@ mod tests {
         }
         for bad in ["", "-a", "a.", "a b", "é"] {
             assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_controllers_listener_serves_what_tools_change_the_cluster_by_and_no_records() {
+        let served = |key| is_served(key, ListenerId::Controller(0));
+        for key in [ApiKey::API_VERSIONS, ApiKey::DESCRIBE_CLUSTER, ApiKey::DESCRIBE_QUORUM, ApiKey::CREATE_TOPICS] {
+            assert!(served(key), "{key}");
+        }
+        for key in [ApiKey::PRODUCE, ApiKey::FETCH, ApiKey::METADATA, ApiKey::FIND_COORDINATOR] {
+            assert!(!served(key) && is_served(key, ListenerId::Broker(0)), "{key}");
         }
     }
 

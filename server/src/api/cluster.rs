@@ -13,41 +13,32 @@ use super::Context;
 use super::admin::is_late;
 use super::metadata::CLUSTER_OPERATIONS;
 use crate::control::controller::{Refusal, elections};
+use crate::node::ListenerId;
 
-/// DescribeCluster asks for brokers or for controllers.
-const ENDPOINT_BROKERS: i8 = 1;
-const ENDPOINT_CONTROLLERS: i8 = 2;
+/// What DescribeCluster asks for: brokers or controllers.
+const ENDPOINT_BROKER: i8 = 1;
+const ENDPOINT_CONTROLLER: i8 = 2;
 
-/// Describes the only broker.
+/// From this version on a request says what it asks for, and is told when that is wrong.
+const ENDPOINT_TYPE_FROM_VERSION: i16 = 1;
+
+/// Describes the only node, which is broker or controller by the listener that was asked.
 pub(crate) async fn describe_cluster(context: Context, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let node = &context.shard.node;
-    let failed = |error: ErrorCode, message: &str| DescribeClusterResponse {
-        error_code: error.into(),
-        error_message: Some(message.to_owned()),
-        ..DescribeClusterResponse::default()
+    let listener = context.connection.listener;
+    let own_type = match listener {
+        ListenerId::Broker(_) => ENDPOINT_BROKER,
+        ListenerId::Controller(_) => ENDPOINT_CONTROLLER,
     };
-    match request.endpoint_type {
-        ENDPOINT_BROKERS => {}
-        ENDPOINT_CONTROLLERS => {
-            return failed(
-                ErrorCode::MISMATCHED_ENDPOINT_TYPE,
-                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
-            );
-        }
-        other => {
-            let message = format!("Unsupported endpoint type {other}");
-            return failed(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, &message);
-        }
+    if request.endpoint_type != own_type {
+        return wrong_endpoint(own_type, request.endpoint_type, context.version);
     }
-    let (host, port) = node.advertised(context.connection.listener);
-    let me = DescribeClusterBroker {
-        broker_id: node.node_id,
-        host,
-        port,
-        rack: node.config.rack.clone(),
-        ..DescribeClusterBroker::default()
-    };
+    let (host, port) = node.advertised(listener);
+    // Kafka tells the rack of brokers only.
+    let rack = node.config.rack.clone().filter(|_| own_type == ENDPOINT_BROKER);
+    let me = DescribeClusterBroker { broker_id: node.node_id, host, port, rack, ..DescribeClusterBroker::default() };
     DescribeClusterResponse {
+        endpoint_type: own_type,
         cluster_id: node.cluster_id.clone(),
         controller_id: node.node_id,
         brokers: vec![me],
@@ -56,6 +47,27 @@ pub(crate) async fn describe_cluster(context: Context, request: DescribeClusterR
         } else {
             i32::MIN
         },
+        ..DescribeClusterResponse::default()
+    }
+}
+
+fn wrong_endpoint(own_type: i8, wanted: i8, version: i16) -> DescribeClusterResponse {
+    let name = |endpoint_type| match endpoint_type {
+        ENDPOINT_BROKER => Some("BROKER"),
+        ENDPOINT_CONTROLLER => Some("CONTROLLER"),
+        _ => None,
+    };
+    let (error, message) = match name(wanted).zip(name(own_type)) {
+        Some((wanted, own)) => (
+            ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+            format!("The request was sent to an endpoint of type {own}, but we wanted an endpoint of type {wanted}"),
+        ),
+        None => (ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, format!("Unsupported endpoint type {wanted}")),
+    };
+    let error = if version < ENDPOINT_TYPE_FROM_VERSION { ErrorCode::INVALID_REQUEST } else { error };
+    DescribeClusterResponse {
+        error_code: error.into(),
+        error_message: Some(message),
         ..DescribeClusterResponse::default()
     }
 }

@@ -29,6 +29,7 @@ use kringle_protocol::{ApiKey, DecodeError, EncodeError, Message, Reader, reques
 
 use crate::net::connection::Connection;
 use crate::net::response::{FileSlice, Response};
+use crate::node::ListenerId;
 use crate::shard::Shard;
 
 /// What a request leads to.
@@ -69,11 +70,12 @@ impl Request {
     /// Reads the header of a frame.
     ///
     /// # Errors
-    /// An API or version that is not served (but for ApiVersions, which answers that), or a header that does not decode.
-    pub(crate) fn parse(frame: Bytes) -> Result<Request, Close> {
+    /// An API or version that this listener does not serve (but for ApiVersions, which answers that), or a header that does not decode.
+    pub(crate) fn parse(frame: Bytes, listener: ListenerId) -> Result<Request, Close> {
         let mut peek = Reader::new(frame.clone());
         let (key, version) = (peek.i16()?, peek.i16()?);
-        let api = ApiKey::from_i16(key).filter(|key| api_versions::is_served(*key)).ok_or(Close::UnknownApi(key))?;
+        let served = |key: &ApiKey| api_versions::is_served(*key, listener);
+        let api = ApiKey::from_i16(key).filter(served).ok_or(Close::UnknownApi(key))?;
         if !api_versions::serves(api, version) && api != ApiKey::API_VERSIONS {
             return Err(Close::UnknownVersion { api, version });
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kringle_log::{Checkpoint, LogDir, Purpose};
 use kringle_runtime::{Fs, Host, Listener, Receiver, Reply, Rt, Sender, Time, channel, oneshot};
@@ -16,11 +17,15 @@ use crate::control::controller::registration::{Endpoint, Registration};
 use crate::control::image::Image;
 use crate::control::plane::Command;
 use crate::net::accept;
-use crate::node::{Identity, Node, Recovered};
+use crate::node::{Identity, ListenerId, Node, Recovered};
 use crate::shard::{Message, Shard, ShardHandle};
 
 /// Messages that may wait for a shard; who sends more waits.
 const SHARD_QUEUE: usize = 4096;
+
+/// How long a port that is in use is waited for.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+const PORT_RETRY_EVERY: Duration = Duration::from_millis(5);
 
 /// PLAINTEXT in Kafka's numbers.
 const PLAINTEXT: i16 = 0;
@@ -33,7 +38,7 @@ pub(super) async fn start(
     control: Sender<ControlMessage>,
 ) -> Result<(ControlThread, Started), StartError> {
     let began = rt.now();
-    let listeners = listen(rt, &mut config)?;
+    let listeners = listen(rt, &mut config).await?;
     let log_dir = config.log_dirs[0].clone();
     let (dir, recovered) = open_directory(rt.fs(), &log_dir)?;
     let log_dir = rt.fs().real_path(&log_dir).unwrap_or(log_dir);
@@ -52,7 +57,7 @@ pub(super) async fn start(
     node.reconfigure(&unfenced.image);
     publish(&node, &unfenced.image).await.map_err(StartError::Shard)?;
     dir.remove_clean_shutdown().map_err(|error| directory_error(&log_dir, &error))?;
-    let bound = listeners.iter().map(|(name, listener)| (name.clone(), listener.local_addr())).collect();
+    let bound = listeners.iter().map(|bound| (bound.name.clone(), bound.listener.local_addr())).collect();
     accept(rt, &node, listeners);
     let admin = match node.config.admin_listener {
         None => None,
@@ -75,22 +80,48 @@ pub(super) async fn start(
     Ok((ControlThread { rt: rt.clone(), node, plane, dir, checkpointed: BTreeMap::new() }, started))
 }
 
-fn since(rt: &Rt, began: Time) -> std::time::Duration {
+fn since(rt: &Rt, began: Time) -> Duration {
     rt.now().since(began)
 }
 
+/// A listener that is open but not yet accepted from.
+struct Bound {
+    name: String,
+    id: ListenerId,
+    listener: Listener,
+}
+
 /// Takes the ports first: a second broker on the same machine fails before it touches anything.
-fn listen(rt: &Rt, config: &mut BrokerConfig) -> Result<Vec<(String, Listener)>, StartError> {
-    let mut listeners = Vec::with_capacity(config.listeners.len());
-    for configured in &mut config.listeners {
-        let address = resolve(configured)?;
-        let listener = rt.listen(address).map_err(|error| StartError::Listen { listener: shown(configured), error })?;
+async fn listen(rt: &Rt, config: &mut BrokerConfig) -> Result<Vec<Bound>, StartError> {
+    let brokers = config.listeners.iter_mut().enumerate().map(|(index, it)| (ListenerId::Broker(index), it));
+    let controllers = config.controller_listeners.iter_mut().enumerate();
+    let controllers = controllers.map(|(index, it)| (ListenerId::Controller(index), it));
+    let mut bound = Vec::new();
+    for (id, configured) in brokers.chain(controllers) {
+        let listener = take_port(rt, configured).await?;
         if configured.advertised_port == 0 {
             configured.advertised_port = listener.local_addr().port();
         }
-        listeners.push((configured.name.clone(), listener));
+        bound.push(Bound { name: configured.name.clone(), id, listener });
     }
-    Ok(listeners)
+    Ok(bound)
+}
+
+/// The kernel takes a killed process's rings apart after the process is gone, and a listening socket with them: whoever
+/// starts it again at once may find the port still taken.
+async fn take_port(rt: &Rt, configured: &Configured) -> Result<Listener, StartError> {
+    let address = resolve(configured)?;
+    let deadline = rt.now() + PORT_PATIENCE;
+    loop {
+        match rt.listen(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && rt.now() < deadline => {
+                rt.sleep(PORT_RETRY_EVERY).await;
+            }
+            taken => {
+                return taken.map_err(|error| StartError::Listen { listener: shown(configured), error });
+            }
+        }
+    }
 }
 
 fn shown(listener: &Configured) -> String {
@@ -213,8 +244,8 @@ async fn run_shard(
 }
 
 /// From here on clients are served.
-fn accept(rt: &Rt, node: &Arc<Node>, listeners: Vec<(String, Listener)>) {
-    for (index, (_, listener)) in listeners.into_iter().enumerate() {
-        rt.spawn(accept::accept(rt.clone(), node.clone(), listener, index));
+fn accept(rt: &Rt, node: &Arc<Node>, listeners: Vec<Bound>) {
+    for Bound { id, listener, .. } in listeners {
+        rt.spawn(accept::accept(rt.clone(), node.clone(), listener, id));
     }
 }

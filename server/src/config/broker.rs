@@ -137,12 +137,14 @@ impl BrokerConfig {
         }
     }
 
-    /// Tells clients of listeners without a host to connect to this machine by `hostname`.
-    pub fn set_hostname(&mut self, hostname: &str) {
-        for listener in self.listeners.iter_mut().chain(&mut self.controller_listeners) {
-            if listener.advertises_own_name {
-                hostname.clone_into(&mut listener.advertised_host);
-            }
+    /// Tells clients of listeners without a host to connect to this machine by `hostname`, which is asked only if there are
+    /// any.
+    pub fn set_hostname(&mut self, hostname: impl FnOnce() -> String) {
+        let all = self.listeners.iter_mut().chain(&mut self.controller_listeners);
+        let mut nameless = all.filter(|listener| listener.advertises_own_name).peekable();
+        if nameless.peek().is_some() {
+            let hostname = hostname();
+            nameless.for_each(|listener| hostname.clone_into(&mut listener.advertised_host));
         }
     }
 

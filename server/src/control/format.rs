@@ -1,24 +1,31 @@
 //! Formatting log directories, and reading what they say of themselves, as Kafka's StorageTool does.
 //!
 //! Each log directory has a `meta.properties` (version 1) with the ids of node, cluster and directory, and a
-//! `bootstrap.checkpoint` with the first metadata records. A directory is formatted only while it is empty.
+//! `bootstrap.checkpoint` with the first metadata records. A directory is formatted only while it is empty. Where the
+//! settings do not name the voters (`controller.quorum.voters`), the voter stands in the metadata log (kraft.version 1), as
+//! `format --standalone` has it: Kafka could not open the directory with the same settings otherwise.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kringle_log::{DirError, LogDir, MetaProperties};
-use kringle_protocol::messages::FeatureLevelRecord;
+use kringle_protocol::messages::{FeatureLevelRecord, VotersRecord};
 use kringle_protocol::metadata_record::MetadataRecord;
-use kringle_protocol::{EncodeError, Uuid};
+use kringle_protocol::{EncodeError, Uuid, voters_record};
 use kringle_runtime::Fs;
 
+use super::controller::registration::Endpoint;
 use super::features::{LATEST_METADATA_VERSION, METADATA_VERSION};
-use super::snapshot_file::{self, SnapshotFrame};
+use super::metadata_log;
+use super::snapshot_file::{self, SnapshotFrame, SnapshotId};
 
 /// What may be in a directory that was not formatted yet: our lock, what `mkfs.ext4` leaves, and what a format leaves that
 /// was cut off.
 const NOT_CONTENT: &[&str] =
     &[".lock", "lost+found", "bootstrap.checkpoint", "bootstrap.checkpoint.tmp", "meta.properties.tmp"];
+
+/// The snapshot that says who votes before there is any record.
+const FIRST_SNAPSHOT: SnapshotId = SnapshotId { end_offset: 0, epoch: 0 };
 
 /// Why directories cannot be used. Each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +79,7 @@ pub enum FormatError {
 }
 
 /// Finds out whose the directories are, the first being that of the metadata; formats those that are new. All have a
-/// directory id then.
+/// directory id then. `standalone` is where this node's controller can be reached, if its directory is to say so.
 ///
 /// # Errors
 /// See [`FormatError`].
@@ -81,6 +88,7 @@ pub fn identify(
     dirs: &[LogDir],
     node_id: i32,
     cluster_id: Option<&str>,
+    standalone: Option<&[Endpoint]>,
     new_id: &mut dyn FnMut() -> Uuid,
     now_ms: i64,
 ) -> Result<Vec<Formatted>, FormatError> {
@@ -104,7 +112,14 @@ pub fn identify(
         }
         if own_id.is_none() {
             let meta = MetaProperties { node_id, cluster_id: cluster_id.clone(), directory_id: Some(directory_id) };
-            format(fs, dir, &meta, found.is_none(), now_ms)?;
+            if found.is_none() {
+                write_first_records(fs, dir, now_ms)?;
+                if let Some(endpoints) = standalone.filter(|_| all.is_empty()) {
+                    write_voter(fs, dir, node_id, directory_id, endpoints, now_ms)?;
+                }
+            }
+            // Last: it is what makes the directory a formatted one.
+            dir.write_meta(&meta).map_err(|source| FormatError::Io { dir: dir.path().to_owned(), source })?;
         }
         all.push(Formatted { path: dir.path().to_owned(), cluster_id: cluster_id.clone(), directory_id });
     }
@@ -138,20 +153,53 @@ fn check_owner(dir: &LogDir, meta: &MetaProperties, node_id: i32, cluster_id: &s
 /// Only an empty directory is formatted: one that lost its `meta.properties` still has data.
 fn check_empty(fs: &Fs, dir: &Path) -> Result<(), FormatError> {
     let entries = fs.list(dir).map_err(|source| FormatError::Io { dir: dir.to_owned(), source })?;
-    match entries.into_iter().find(|entry| !NOT_CONTENT.contains(&entry.name.as_str())) {
-        Some(entry) => Err(FormatError::NotEmpty { dir: dir.to_owned(), found: entry.name }),
-        None => Ok(()),
+    for entry in entries {
+        if !NOT_CONTENT.contains(&entry.name.as_str()) && !is_cut_off_format(fs, dir, &entry.name)? {
+            return Err(FormatError::NotEmpty { dir: dir.to_owned(), found: entry.name });
+        }
     }
+    Ok(())
 }
 
-/// The bootstrap records first: `meta.properties` is what makes the directory a formatted one.
-fn format(fs: &Fs, dir: &LogDir, meta: &MetaProperties, is_new: bool, now_ms: i64) -> Result<(), FormatError> {
-    let io = |source| FormatError::Io { dir: dir.path().to_owned(), source };
-    if is_new {
-        let bytes = bootstrap_bytes(now_ms)?;
-        fs.write_atomic(dir.path().join(snapshot_file::BOOTSTRAP), &bytes).map_err(io)?;
+/// Whether it is the metadata's directory with nothing but its voter in it.
+fn is_cut_off_format(fs: &Fs, dir: &Path, name: &str) -> Result<bool, FormatError> {
+    if name != metadata_log::DIRECTORY {
+        return Ok(false);
     }
-    dir.write_meta(meta).map_err(io)
+    let entries = fs.list(dir.join(name)).map_err(|source| FormatError::Io { dir: dir.to_owned(), source })?;
+    Ok(entries.iter().all(|entry| entry.name.starts_with(&FIRST_SNAPSHOT.file_name())))
+}
+
+fn write_first_records(fs: &Fs, dir: &LogDir, now_ms: i64) -> Result<(), FormatError> {
+    let bytes = snapshot_file::encode(&frame(0, now_ms, None), bootstrap_records().into_iter())?;
+    let written = fs.write_atomic(dir.path().join(snapshot_file::BOOTSTRAP), &bytes);
+    written.map_err(|source| FormatError::Io { dir: dir.path().to_owned(), source })
+}
+
+/// A snapshot before the first record, with nothing but the one voter in it.
+fn write_voter(
+    fs: &Fs,
+    dir: &LogDir,
+    node_id: i32,
+    directory_id: Uuid,
+    endpoints: &[Endpoint],
+    now_ms: i64,
+) -> Result<(), FormatError> {
+    let endpoint = |e: &Endpoint| voters_record::Endpoint { name: e.name.clone(), host: e.host.clone(), port: e.port };
+    let voter = voters_record::Voter {
+        voter_id: node_id,
+        voter_directory_id: directory_id,
+        endpoints: endpoints.iter().map(endpoint).collect(),
+        kraft_version_feature: voters_record::KRaftVersionFeature {
+            min_supported_version: 0,
+            max_supported_version: 1,
+        },
+    };
+    let voters = VotersRecord { version: 0, voters: vec![voter] };
+    let bytes = snapshot_file::encode(&frame(now_ms, now_ms, Some(&voters)), std::iter::empty())?;
+    let log = dir.path().join(metadata_log::DIRECTORY);
+    let written = fs.create_dir_all(&log).and_then(|()| fs.write_atomic(log.join(FIRST_SNAPSHOT.file_name()), &bytes));
+    written.map_err(|source| FormatError::Io { dir: log, source })
 }
 
 /// The records of a new directory. A feature that is not finalized has no record.
@@ -160,13 +208,6 @@ pub fn bootstrap_records() -> Vec<MetadataRecord> {
     vec![MetadataRecord::FeatureLevelRecord(record)]
 }
 
-fn bootstrap_bytes(now_ms: i64) -> Result<Vec<u8>, EncodeError> {
-    let frame = SnapshotFrame {
-        epoch: 0,
-        last_timestamp_ms: 0,
-        now_ms,
-        voters: None,
-        metadata_version: LATEST_METADATA_VERSION,
-    };
-    snapshot_file::encode(&frame, bootstrap_records().into_iter())
+fn frame(last_timestamp_ms: i64, now_ms: i64, voters: Option<&VotersRecord>) -> SnapshotFrame<'_> {
+    SnapshotFrame { epoch: 0, last_timestamp_ms, now_ms, voters, metadata_version: LATEST_METADATA_VERSION }
 }

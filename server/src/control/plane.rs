@@ -165,7 +165,9 @@ impl ControlPlane {
         now_ms: i64,
     ) -> Result<ControlPlane, ControlError> {
         let mut id = || new_id(&mut *random);
-        let directories = format::identify(fs, dirs, config.node_id, cluster_id, &mut id, now_ms)?;
+        let standalone = names_no_voters(&config).then_some(own.controller_endpoints.as_slice());
+        let standalone = standalone.filter(|endpoints| !endpoints.is_empty());
+        let directories = format::identify(fs, dirs, config.node_id, cluster_id, standalone, &mut id, now_ms)?;
         let Formatted { path: metadata_dir, directory_id, .. } = directories[0].clone();
         own.log_dirs = directories.iter().map(|dir| dir.directory_id).collect();
         let identity = Identity { node_id: config.node_id, directory_id, log_dir: metadata_dir.clone() };
@@ -334,6 +336,10 @@ impl ControlPlane {
         self.quorum.append(farewell, None, now_ms)?;
         Ok(self.quorum.close()?)
     }
+}
+
+fn names_no_voters(config: &BrokerConfig) -> bool {
+    config.given().get("controller.quorum.voters").is_none_or(|voters| voters.trim().is_empty())
 }
 
 fn split<R>(decision: Decision<R>, answer: fn(R) -> CommandResponse) -> (Vec<MetadataRecord>, CommandResponse) {

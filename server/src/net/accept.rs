@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kringle_runtime::{Listener, Rt};
 
-use crate::node::Node;
+use crate::node::{ListenerId, Node};
 use crate::shard::Message;
 
 /// The open connections, counted, and how many there may be.
@@ -75,9 +75,8 @@ impl Connections {
     }
 }
 
-/// Accepts until the thread ends; `index` is the listener's place in the configuration. Runs on the control thread, which
-/// has nothing else to do most of the time.
-pub(crate) async fn accept(rt: Rt, node: Arc<Node>, listener: Listener, index: usize) {
+/// Accepts until the thread ends. Runs on the control thread, which has nothing else to do most of the time.
+pub(crate) async fn accept(rt: Rt, node: Arc<Node>, listener: Listener, came_by: ListenerId) {
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -96,7 +95,7 @@ pub(crate) async fn accept(rt: Rt, node: Arc<Node>, listener: Listener, index: u
         let least =
             shards.iter().min_by_key(|handle| handle.connections.load(Ordering::Relaxed)).expect("a shard exists");
         least.connections.fetch_add(1, Ordering::Relaxed);
-        least.send(Message::Connection { socket: socket.detach(), listener: index, id }).await;
+        least.send(Message::Connection { socket: socket.detach(), listener: came_by, id }).await;
     }
 }
 

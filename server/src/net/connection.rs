@@ -21,6 +21,7 @@ use super::frame::{FrameError, FrameReader};
 use super::response::Response;
 use super::send;
 use crate::api::{self, Answer, Close, produce};
+use crate::node::ListenerId;
 use crate::shard::Shard;
 
 /// Answers a connection may have in work or unsent; a client that pipelines more waits in its socket.
@@ -35,8 +36,8 @@ pub(crate) struct Connection {
     /// Unique within the node while it runs.
     pub(crate) id: u64,
     pub(crate) peer: SocketAddr,
-    /// Index of the listener it came in by.
-    pub(crate) listener: usize,
+    /// The listener it came in by.
+    pub(crate) listener: ListenerId,
     socket: Rc<Socket>,
     queue: RefCell<VecDeque<Queued>>,
     /// Queued, being finished or being sent.
@@ -64,7 +65,7 @@ enum End {
 }
 
 /// Serves a connection until either side closes it.
-pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: usize, id: u64) {
+pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId, id: u64) {
     let socket = Rc::new(socket);
     let connection = Rc::new(Connection {
         id,
@@ -121,7 +122,7 @@ impl Connection {
     }
 
     async fn request(self: &Rc<Self>, frame: Bytes) -> Result<(), Close> {
-        let request = api::Request::parse(frame)?;
+        let request = api::Request::parse(frame, self.listener)?;
         if request.key == ApiKey::PRODUCE {
             self.wait_until(|outstanding| outstanding < MAX_PIPELINED).await;
             self.push(Queued::Pending(produce::start(self, request)?));

@@ -32,7 +32,7 @@ use crate::control::image::Image;
 use crate::coordinator::Coordinators;
 use crate::net::budget::Budget;
 use crate::net::connection::{self, Connection};
-use crate::node::Node;
+use crate::node::{ListenerId, Node};
 use metrics::{ShardMetrics, Snapshot};
 use partition::Partition;
 use readable::Readable;
@@ -41,7 +41,7 @@ use topics::Topics;
 /// What others send to a shard.
 pub(crate) enum Message {
     /// A connection that the accepting shard hands over.
-    Connection { socket: DetachedSocket, listener: usize, id: u64 },
+    Connection { socket: DetachedSocket, listener: ListenerId, id: u64 },
     /// Work on the shard's own data, in order. It must not block; what takes longer it spawns.
     Run(Vec<Work>),
 }

@@ -4,3 +4,4 @@ pub(crate) mod file;
 pub(crate) mod fs;
 pub(crate) mod helpers;
 pub(crate) mod host;
+pub(crate) mod name;

@@ -41,6 +41,24 @@ fn the_stock_file_starts_unchanged() {
 }
 
 #[test]
+fn listeners_without_a_host_advertise_the_name_of_the_machine_and_others_do_not_ask_for_it() {
+    let listeners = "PLAINTEXT://:9092,INSIDE://127.0.0.1:9094,CONTROLLER://:9093";
+    let map = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT";
+    let given = [
+        ("listeners", listeners),
+        ("advertised.listeners", listeners),
+        ("listener.security.protocol.map", map),
+    ];
+    let mut config = load(STOCK, &given).unwrap().config;
+    config.set_hostname(|| "kafka.example".to_owned());
+    let told: Vec<_> = config.listeners.iter().map(|l| l.advertised_host.as_str()).collect();
+    assert_eq!(told, ["kafka.example", "127.0.0.1"]);
+    assert_eq!(config.controller_listeners[0].advertised_host, "kafka.example");
+    // The stock file advertises localhost.
+    load(STOCK, &[]).unwrap().config.set_hostname(|| unreachable!("nobody needs the name"));
+}
+
+#[test]
 fn without_a_file_a_broker_for_this_machine_alone_runs() {
     let loaded = BrokerConfig::load(None, &[]).unwrap();
     let config = loaded.config;
