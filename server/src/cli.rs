@@ -136,7 +136,10 @@ fn banner(started: &Started, kernel: &str) -> String {
     if let Some(admin) = started.admin {
         text.push_str(&format!("  metrics    http://{admin}/metrics\n"));
     }
-    let first = started.listeners.first().map_or_else(String::new, |(_, address)| address.to_string());
+    let first = started.listeners.first().map_or_else(String::new, |(_, address)| match address.ip() {
+        ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
+        _ => address.to_string(),
+    });
     text.push_str(&format!(
         "  ready in {} ms. Try it:  echo hello | kcat -b {first} -t demo -P && kcat -b {first} -t demo -C -e",
         started.took.as_millis()

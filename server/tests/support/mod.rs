@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct TestBroker {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where its controller listens, if it does.
+    pub(crate) controller: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
     dir: PathBuf,
     /// Removed with the broker.
@@ -42,18 +44,39 @@ impl TestBroker {
         broker
     }
 
+    /// With a server.properties of which only the overrides and the directory are replaced.
+    pub(crate) fn start_with_file(file: &str, overrides: &[&str]) -> TestBroker {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let dir = home.path().join("data");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kringle"));
+        command.arg(file);
+        let log_dirs = format!("log.dirs={}", dir.display());
+        for setting in overrides.iter().copied().chain([log_dirs.as_str()]) {
+            command.args(["--override", setting]);
+        }
+        let mut broker = Self::spawn(command, &dir);
+        broker.home = Some(home);
+        broker
+    }
+
     /// On a directory that outlives it.
     pub(crate) fn start_on(dir: &Path, overrides: &[&str]) -> TestBroker {
-        let mut command = command(dir, overrides);
+        Self::spawn(command(dir, overrides), dir)
+    }
+
+    fn spawn(mut command: Command, dir: &Path) -> TestBroker {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the broker starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (mut address, mut admin) = (None, None);
+        let (mut address, mut controller, mut admin) = (None, None, None);
+        let listener = |line: &str, name: &str| {
+            let rest = line.split(name).nth(1)?;
+            let until = rest.find([',', ' ']).unwrap_or(rest.len());
+            Some(rest[..until].parse().expect("an address"))
+        };
         for line in &mut lines {
             let line = line.expect("readable");
-            if let Some(rest) = line.split("PLAINTEXT://").nth(1) {
-                let until = rest.find([',', ' ']).unwrap_or(rest.len());
-                address = Some(rest[..until].parse().expect("an address"));
-            }
+            address = address.or_else(|| listener(&line, "PLAINTEXT://"));
+            controller = controller.or_else(|| listener(&line, "CONTROLLER://"));
             if let Some(rest) = line.split("http://").nth(1) {
                 admin = Some(rest.trim_end_matches("/metrics").parse().expect("an address"));
             }
@@ -64,7 +87,7 @@ impl TestBroker {
         // Keeps the pipe open and drained.
         std::thread::spawn(move || lines.for_each(drop));
         let address = address.expect("the broker says where it listens");
-        TestBroker { child, address, admin, dir: dir.to_owned(), home: None }
+        TestBroker { child, address, controller, admin, dir: dir.to_owned(), home: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {

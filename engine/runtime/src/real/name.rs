@@ -61,6 +61,8 @@ mod tests {
     fn an_address_without_a_name_has_none() {
         // 192.0.2.0/24 is set aside for documentation.
         assert_eq!(name_of([192, 0, 2, 1].into()), None);
-        assert!(name_of([127, 0, 0, 1].into()).is_some_and(|name| addresses_of(&name).contains(&[127, 0, 0, 1].into())));
+        assert!(
+            name_of([127, 0, 0, 1].into()).is_some_and(|name| addresses_of(&name).contains(&[127, 0, 0, 1].into()))
+        );
     }
 }

@@ -44,11 +44,8 @@ fn the_stock_file_starts_unchanged() {
 fn listeners_without_a_host_advertise_the_name_of_the_machine_and_others_do_not_ask_for_it() {
     let listeners = "PLAINTEXT://:9092,INSIDE://127.0.0.1:9094,CONTROLLER://:9093";
     let map = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT";
-    let given = [
-        ("listeners", listeners),
-        ("advertised.listeners", listeners),
-        ("listener.security.protocol.map", map),
-    ];
+    let given =
+        [("listeners", listeners), ("advertised.listeners", listeners), ("listener.security.protocol.map", map)];
     let mut config = load(STOCK, &given).unwrap().config;
     config.set_hostname(|| "kafka.example".to_owned());
     let told: Vec<_> = config.listeners.iter().map(|l| l.advertised_host.as_str()).collect();
