@@ -40,6 +40,17 @@ fn a_killed_broker_loses_nothing_that_was_written() {
 }
 
 #[test]
+fn the_last_five_batches_of_a_producer_are_known_again_after_a_kill() {
+    let mut bench = killed(LogConfig::default());
+    let mut log = bench.recover(0);
+    for sequence in [50, 52, 54, 56, 58] {
+        let again = log.append(batch_of(8, 0, sequence, 2), 4, Acks::All, NOW).unwrap();
+        assert_eq!((again.duplicate, again.base_offset), (true, i64::from(sequence)));
+    }
+    assert_eq!(log.log_end_offset(), 60);
+}
+
+#[test]
 fn the_last_batches_cut_at_every_byte_leave_the_whole_ones() {
     let whole = killed(LogConfig::default());
     let bytes = whole.bytes(FIRST);

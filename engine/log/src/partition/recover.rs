@@ -107,7 +107,7 @@ impl<'a> Opening<'a> {
 
     /// Loads, and mends if need be.
     pub(super) fn load(&mut self) -> io::Result<Loaded> {
-        let mut rebuilt = self.recover()?;
+        let (mut rebuilt, recovered) = self.recover()?;
         let last = self.segments.last_key_value().map(|(base_offset, found)| (*base_offset, *found));
         let mut active = match last {
             Some((base_offset, found)) => {
@@ -144,7 +144,12 @@ impl<'a> Opening<'a> {
             self.epochs.mark_clean();
         }
         self.drop_stray_snapshots(log_end)?;
-        let producers = self.producers_at(log_end)?;
+        // A snapshot tells only the last batch of each producer; who read the log knows those before it too, which
+        // clients that lost the answers send again.
+        let producers = match recovered.filter(|state| state.end_offset() == log_end) {
+            Some(state) => state,
+            None => self.producers_at(log_end)?,
+        };
         Ok(Loaded { active, log_end, producers })
     }
 
@@ -158,8 +163,8 @@ impl<'a> Opening<'a> {
         Ok((active, self.log_start))
     }
 
-    /// Reads through what may be damaged; the last segment, if it was among that.
-    fn recover(&mut self) -> io::Result<Option<Rebuilt>> {
+    /// Reads through what may be damaged; the last segment, if it was among that, and the producers at its end.
+    fn recover(&mut self) -> io::Result<(Option<Rebuilt>, Option<ProducerState>)> {
         let recovery_point = self.how.recovery_point;
         // The segment that holds the recovery point, and all after it.
         let from = match self.how.clean {
@@ -205,7 +210,7 @@ impl<'a> Opening<'a> {
                 break;
             }
         }
-        Ok(last)
+        Ok((last, producers))
     }
 
     /// Reads a segment through from its first batch: cuts it after the last good one, rebuilds its indexes, and leaves a producer
