@@ -101,7 +101,10 @@ class Broker:
         if kind == "kafka":
             command = [KAFKA, "broker", directory, str(port), *overrides]
         else:
-            settings = [f"listeners=PLAINTEXT://127.0.0.1:{port}", f"log.dirs={directory}",
+            # What scripts/kafka gives Apache Kafka.
+            settings = ["process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{port + 1}",
+                        f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+                        "controller.listener.names=CONTROLLER", f"log.dirs={directory}",
                         "group.initial.rebalance.delay.ms=0", *overrides]
             command = [kringle_binary(), *(word for setting in settings for word in ("--override", setting))]
         return cls(kind, command, port, os.path.join(work, f"{kind}.log"))
