@@ -18,6 +18,7 @@ use crate::control::plane::{Command, CommandResponse};
 use crate::names;
 use crate::net::accept::{Connections, Limits};
 use crate::shard::ShardHandle;
+use crate::shard::metrics::{Value, counter, gauge};
 use crate::shard::readable::Registry;
 
 /// Which listener a connection came in by: its place in the configuration. What is served depends on it.
@@ -133,6 +134,15 @@ impl Node {
         let (reply, answer) = oneshot();
         self.control.send(make(reply)).await.map_err(|_| ErrorCode::NOT_CONTROLLER)?;
         answer.await.ok_or(ErrorCode::NOT_CONTROLLER)
+    }
+
+    /// What the node as a whole counts.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        let refused = self.connections.refused();
+        vec![
+            counter("connections_refused", "Connections refused for max.connections.per.ip.", refused),
+            gauge("control_messages", "Messages that wait for the control thread.", self.control.len()),
+        ]
     }
 
     /// A producer id that nobody else gets; fetched from the control plane in blocks of 1000.

@@ -30,6 +30,29 @@ pub(crate) struct Coordinators {
     deadline_changed: Notify,
 }
 
+/// What the coordinators of a shard hold.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) groups: usize,
+    pub(crate) offsets: usize,
+    /// Records of other kinds of groups, which are kept and not acted on.
+    pub(crate) foreign_records: u64,
+}
+
+impl Coordinators {
+    pub(crate) fn held(&self) -> Held {
+        let mut held = Held::default();
+        for slot in self.slots.borrow().values() {
+            let machine = slot.machine.borrow();
+            let (groups, offsets) = machine.held();
+            held.groups += groups;
+            held.offsets += offsets;
+            held.foreign_records += machine.foreign_records();
+        }
+        held
+    }
+}
+
 /// One coordinator and who waits for its answers.
 pub(crate) struct Slot {
     partition: Rc<Partition>,

@@ -5,16 +5,29 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kringle_runtime::{Listener, Rt};
+use kringle_runtime::{Listener, Notify, Rt};
 
 use crate::node::{ListenerId, Node};
 use crate::shard::Message;
 
-/// The open connections, counted, and how many there may be.
+/// The open connections, counted, and how many there may be. As in Kafka, at `max.connections` those who come wait until
+/// others go; above `max.connections.per.ip` they are closed.
 pub(crate) struct Connections {
     next_id: AtomicU64,
     /// Touched when a connection comes or goes, never on the data path.
     open: Mutex<Open>,
+    /// A connection ended, or there may be more.
+    room: Notify,
+    refused: AtomicU64,
+}
+
+/// Why a connection is not let in.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The node has as many as it may have.
+    Full,
+    /// Its address has as many as it may have.
+    Address,
 }
 
 struct Open {
@@ -37,25 +50,48 @@ pub(crate) struct Limits {
 impl Connections {
     pub(crate) fn new(limits: Limits) -> Connections {
         let open = Open { limits, total: 0, per_ip: BTreeMap::new() };
-        Connections { next_id: AtomicU64::new(1), open: Mutex::new(open) }
+        Connections {
+            next_id: AtomicU64::new(1),
+            open: Mutex::new(open),
+            room: Notify::new(),
+            refused: AtomicU64::new(0),
+        }
     }
 
     /// From now on these limits hold.
     pub(crate) fn limit(&self, limits: Limits) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
+        self.room.notify_all();
     }
 
-    /// Counts a connection from `ip` and numbers it. `None` when it is one too many.
-    fn admit(&self, ip: IpAddr) -> Option<u64> {
+    /// Counts a connection from `ip` and numbers it, once there is room. `None` when its address has too many.
+    async fn admit(&self, ip: IpAddr) -> Option<u64> {
+        loop {
+            let seen = self.room.version();
+            match self.try_admit(ip) {
+                Ok(id) => return Some(id),
+                Err(Refusal::Full) => self.room.wait_after(seen).await,
+                Err(Refusal::Address) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn try_admit(&self, ip: IpAddr) -> Result<u64, Refusal> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_ip = open.limits.per_ip_overrides.get(&ip).copied().unwrap_or(open.limits.max_per_ip);
         let from_ip = open.per_ip.get(&ip).copied().unwrap_or(0);
-        if open.total >= open.limits.max || from_ip >= of_ip {
-            return None;
+        if open.total >= open.limits.max {
+            return Err(Refusal::Full);
+        }
+        if from_ip >= of_ip {
+            return Err(Refusal::Address);
         }
         open.total += 1;
         open.per_ip.insert(ip, from_ip + 1);
-        Some(self.next_id.fetch_add(1, Ordering::Relaxed))
+        Ok(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn closed(&self, ip: IpAddr) {
@@ -67,6 +103,13 @@ impl Connections {
                 open.per_ip.remove(&ip);
             }
         }
+        drop(open);
+        self.room.notify_all();
+    }
+
+    /// How many were closed because their address had too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Open connections of the whole node.
@@ -87,8 +130,8 @@ pub(crate) async fn accept(rt: Rt, node: Arc<Node>, listener: Listener, came_by:
                 continue;
             }
         };
-        let Some(id) = node.connections.admit(peer.ip()) else {
-            tracing::info!(%peer, "connection refused: max.connections or max.connections.per.ip reached");
+        let Some(id) = node.connections.admit(peer.ip()).await else {
+            tracing::info!(%peer, "connection refused: max.connections.per.ip reached");
             continue;
         };
         let shards = node.shards();
@@ -109,14 +152,14 @@ mod tests {
         let other: IpAddr = [127, 0, 0, 2].into();
         let limits = Limits { max: 3, max_per_ip: 2, per_ip_overrides: BTreeMap::new() };
         let connections = Connections::new(limits.clone());
-        assert!(connections.admit(one).is_some() && connections.admit(one).is_some());
-        assert_eq!(connections.admit(one), None);
-        assert!(connections.admit(other).is_some());
-        assert_eq!(connections.admit(other), None, "max.connections counts all");
+        assert!(connections.try_admit(one).is_ok() && connections.try_admit(one).is_ok());
+        assert_eq!(connections.try_admit(one), Err(Refusal::Address));
+        assert!(connections.try_admit(other).is_ok());
+        assert_eq!(connections.try_admit(other), Err(Refusal::Full), "max.connections counts all");
         connections.closed(one);
-        assert!(connections.admit(one).is_some());
+        assert!(connections.try_admit(one).is_ok());
         connections.limit(Limits { max: 4, per_ip_overrides: [(one, 3)].into(), ..limits });
-        assert!(connections.admit(one).is_some(), "limits change while connections are open");
-        assert_eq!(connections.admit(one), None);
+        assert!(connections.try_admit(one).is_ok(), "limits change while connections are open");
+        assert_eq!(connections.try_admit(one), Err(Refusal::Full));
     }
 }

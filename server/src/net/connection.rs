@@ -64,6 +64,18 @@ enum End {
     Closing,
 }
 
+impl End {
+    fn is_bad_input(&self) -> bool {
+        match self {
+            End::Frame(why) => matches!(why, FrameError::Length(..)),
+            End::Refused(why) => {
+                matches!(why, Close::UnknownApi(_) | Close::UnknownVersion { .. } | Close::Decode(_))
+            }
+            End::Idle | End::Closing => false,
+        }
+    }
+}
+
 /// Serves a connection until either side closes it.
 pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId, id: u64) {
     let socket = Rc::new(socket);
@@ -84,6 +96,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
     let end = connection.clone().read().await;
     if let Err(why) = end {
         tracing::debug!(peer = %connection.peer, "connection ends: {why}");
+        shard.metrics.connections_closed_for_bad_input.add(u64::from(why.is_bad_input()));
     }
     connection.close();
     writer.cancel();

@@ -19,21 +19,28 @@ impl Counter {
     }
 }
 
+/// What is longer counts as this: one hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
 /// Durations in microseconds, two significant digits, made at the first record so that an idle broker stays small.
 #[derive(Default)]
-pub(crate) struct Timing(RefCell<Option<Histogram<u64>>>);
+pub(crate) struct Timing {
+    histogram: RefCell<Option<Histogram<u64>>>,
+    sum_us: Counter,
+}
 
 impl Timing {
     pub(crate) fn record(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.0
+        self.sum_us.add(us);
+        self.histogram
             .borrow_mut()
-            .get_or_insert_with(|| Histogram::new(2).expect("two significant digits are supported"))
+            .get_or_insert_with(|| Histogram::new_with_max(LONGEST_US, 2).expect("two digits of an hour are supported"))
             .saturating_record(us);
     }
 
-    pub(crate) fn snapshot(&self) -> Option<Histogram<u64>> {
-        self.0.borrow().clone()
+    fn snapshot(&self) -> Durations {
+        Durations { histogram: self.histogram.borrow().clone(), sum_us: self.sum_us.value() }
     }
 }
 
@@ -47,10 +54,11 @@ macro_rules! metrics {
         }
 
         impl ShardMetrics {
-            /// A copy that may leave the shard; `gauges` are what the shard measures of itself at this moment.
-            pub(crate) fn snapshot(&self, gauges: &[(&'static str, &'static str, u64)]) -> Snapshot {
-                let mut values = vec![$((stringify!($counter), concat!($($counter_doc),*), "counter", self.$counter.value())),*];
-                values.extend(gauges.iter().map(|(name, meaning, value)| (*name, *meaning, "gauge", *value)));
+            /// A copy that may leave the shard; `more` is what the shard knows of itself besides.
+            pub(crate) fn snapshot(&self, more: Vec<Value>) -> Snapshot {
+                let mut values =
+                    vec![$(counter(stringify!($counter), concat!($($counter_doc),*), self.$counter.value())),*];
+                values.extend(more);
                 Snapshot {
                     values,
                     timings: vec![$((stringify!($timing), concat!($($timing_doc),*), self.$timing.snapshot())),*],
@@ -66,6 +74,8 @@ metrics! {
         requests,
         #[doc = "Connections served."]
         connections_served,
+        #[doc = "Connections closed for what they sent: a bad length, an API that is not served, bytes that do not decode."]
+        connections_closed_for_bad_input,
         #[doc = "Record bytes received in Produce requests."]
         bytes_in,
         #[doc = "Batches appended."]
@@ -105,8 +115,35 @@ metrics! {
 
 /// The metrics of one shard at one moment.
 pub(crate) struct Snapshot {
-    /// Name, meaning, `counter` or `gauge`, value.
-    pub(crate) values: Vec<(&'static str, &'static str, &'static str, u64)>,
-    /// Name, meaning, and the histogram if anything was recorded.
-    pub(crate) timings: Vec<(&'static str, &'static str, Option<Histogram<u64>>)>,
+    pub(crate) values: Vec<Value>,
+    /// Name, meaning, and what was recorded.
+    pub(crate) timings: Vec<(&'static str, &'static str, Durations)>,
+}
+
+/// What a [`Timing`] has recorded.
+#[derive(Default)]
+pub(crate) struct Durations {
+    /// None before the first record.
+    pub(crate) histogram: Option<Histogram<u64>>,
+    pub(crate) sum_us: u64,
+}
+
+/// A number with its name.
+#[derive(Clone, Copy)]
+pub(crate) struct Value {
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+    /// It only grows; otherwise it is a gauge.
+    pub(crate) is_counter: bool,
+    pub(crate) value: u64,
+}
+
+/// What only grows.
+pub(crate) fn counter(name: &'static str, meaning: &'static str, value: u64) -> Value {
+    Value { name, meaning, is_counter: true, value }
+}
+
+/// What is there right now.
+pub(crate) fn gauge(name: &'static str, meaning: &'static str, value: usize) -> Value {
+    Value { name, meaning, is_counter: false, value: value as u64 }
 }

@@ -33,7 +33,7 @@ use crate::coordinator::Coordinators;
 use crate::net::budget::Budget;
 use crate::net::connection::{self, Connection};
 use crate::node::{ListenerId, Node};
-use metrics::{ShardMetrics, Snapshot};
+use metrics::{ShardMetrics, Snapshot, counter, gauge};
 use partition::Partition;
 use readable::Readable;
 use topics::Topics;
@@ -63,6 +63,11 @@ impl ShardHandle {
     /// Queues a message, waiting while the shard's inbox is full. False when the shard has stopped.
     pub(crate) async fn send(&self, message: Message) -> bool {
         self.inbox.send(message).await.is_ok()
+    }
+
+    /// Messages that it has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inbox.len()
     }
 
     /// Runs `work` on the shard and waits for its answer. `None` when the shard has stopped.
@@ -223,15 +228,21 @@ impl Shard {
     /// A copy of what the shard counts, with what it holds right now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let stats = self.rt.stats();
-        self.metrics.snapshot(&[
-            ("connections", "Open connections.", self.connections.borrow().len() as u64),
-            ("partitions", "Partitions led.", self.partitions.borrow().len() as u64),
-            ("request_memory_bytes", "Memory held by requests, of the shard's budget.", self.budget.held() as u64),
-            ("fetch_sessions", "Open fetch sessions.", self.sessions.borrow().len() as u64),
-            ("loop_turns", "Turns of the shard's loop.", stats.turns),
-            ("loop_stalls", "Turns of the shard's loop over 10 ms.", stats.stalls),
-            ("ring_enters", "System calls into the ring.", stats.enters),
-            ("ring_operations", "Operations given to the ring.", stats.submissions),
+        let held = self.coordinators.held();
+        self.metrics.snapshot(vec![
+            gauge("connections", "Open connections.", self.connections.borrow().len()),
+            gauge("partitions", "Partitions led.", self.partitions.borrow().len()),
+            gauge("inbox_messages", "Messages of other threads that wait.", self.node.shards()[self.index()].waiting()),
+            gauge("request_memory_bytes", "Memory held by requests, of the shard's budget.", self.budget.held()),
+            counter("request_memory_waits", "Reads that waited for memory.", self.budget.waits()),
+            gauge("fetch_sessions", "Open fetch sessions.", self.sessions.borrow().len()),
+            gauge("groups", "Groups of the coordinators.", held.groups),
+            gauge("committed_offsets", "Committed offsets of the coordinators.", held.offsets),
+            counter("foreign_group_records", "Records of kinds of groups that are not served.", held.foreign_records),
+            counter("loop_turns", "Turns of the shard's loop.", stats.turns),
+            counter("loop_stalls", "Turns of the shard's loop over 10 ms.", stats.stalls),
+            counter("ring_enters", "System calls into the ring.", stats.enters),
+            counter("ring_operations", "Operations given to the ring.", stats.submissions),
         ])
     }
 

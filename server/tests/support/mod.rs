@@ -102,6 +102,24 @@ impl TestBroker {
         Client::connect(self.address)
     }
 
+    /// What the admin listener answers to a GET: status line, headers and body.
+    pub(crate) fn http(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.admin.expect("kringle.admin.listener is set")).expect("connected");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// The samples of a metric, one of each shard.
+    pub(crate) fn metric(&self, name: &str) -> Vec<f64> {
+        let text = self.http("/metrics");
+        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = text.lines().filter(of_it).map(|line| line.rsplit(' ').next().expect("a value"));
+        values.map(|value| value.parse().expect("a number")).collect()
+    }
+
     /// SIGKILL, and waits for the end.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
@@ -212,6 +230,14 @@ impl Client {
         let response = Q::Response::decode(&mut reader, version).expect("a body");
         assert_eq!(reader.remaining(), 0, "nothing may follow the body");
         response
+    }
+
+    /// Whether nothing has come from the broker that is not yet read.
+    pub(crate) fn has_heard_nothing(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let heard = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("a socket");
+        heard.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Whether the broker closes this connection without another word.
