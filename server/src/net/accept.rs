@@ -144,6 +144,9 @@ pub(crate) async fn accept(rt: Rt, node: Arc<Node>, listener: Listener, came_by:
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -161,5 +164,23 @@ mod tests {
         connections.limit(Limits { max: 4, per_ip_overrides: [(one, 3)].into(), ..limits });
         assert!(connections.try_admit(one).is_ok(), "limits change while connections are open");
         assert_eq!(connections.try_admit(one), Err(Refusal::Full));
+    }
+
+    #[test]
+    fn who_waits_is_let_in_when_another_goes_or_more_may_be_there() {
+        let ip: IpAddr = [127, 0, 0, 1].into();
+        let limits = Limits { max: 1, max_per_ip: 9, per_ip_overrides: BTreeMap::new() };
+        let connections = Connections::new(limits.clone());
+        assert!(connections.try_admit(ip).is_ok());
+        let let_in_by = |what: &dyn Fn()| {
+            let mut admitted = Box::pin(connections.admit(ip));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(admitted.as_mut().poll(&mut context).is_pending());
+            what();
+            assert!(admitted.as_mut().poll(&mut context).is_ready());
+        };
+        let_in_by(&|| connections.closed(ip));
+        let_in_by(&|| connections.limit(Limits { max: 2, ..limits.clone() }));
+        assert_eq!((connections.total(), connections.refused()), (2, 0));
     }
 }
