@@ -6,11 +6,13 @@
 //! ```
 //!
 //! The owner of the log writes; entries gather in a tail in memory and go to the file a page at a time. Look-ups take the tail if
-//! they can, else binary search by page reads, so that an open index costs no memory for what is on disk. A failed write keeps the
+//! they can, else the page that was read last, else binary search by page reads, so that an open index costs a page of memory for
+//! what is on disk, and a reader that goes forward reads each page once. A failed write keeps the
 //! entries in the tail and is tried again with the next page, at the roll or at the close; an index that lacks entries is
 //! rebuilt by recovery, never trusted for more than a starting point.
 
 use std::io::{self, IoSlice};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kringle_runtime::File;
 
@@ -18,7 +20,6 @@ use kringle_runtime::File;
 const PAGE_ENTRIES: usize = 512;
 
 /// Fixed-size entries in a file with a tail in memory. Clones share the file and copy the tail.
-#[derive(Clone)]
 struct Entries<const N: usize> {
     file: File,
     /// Entries that are in the file.
@@ -27,13 +28,51 @@ struct Entries<const N: usize> {
     tail_from: usize,
     /// The last entries, written or not.
     tail: Vec<[u8; N]>,
+    /// The page that was read last. What is in the file does not change any more.
+    page: Mutex<Page<N>>,
+}
+
+/// Entries before the tail, as the file has them.
+struct Page<const N: usize> {
+    from: usize,
+    entries: Vec<[u8; N]>,
+}
+
+impl<const N: usize> Page<N> {
+    /// Reads the entries from number `from` on, as far as a page and those before `upto` go.
+    fn read(&mut self, file: &File, from: usize, upto: usize) -> io::Result<()> {
+        self.entries.clear();
+        let mut entries = vec![[0; N]; PAGE_ENTRIES.min(upto - from)];
+        file.read_exact_at(entries.as_flattened_mut(), (from * N) as u64)?;
+        *self = Page { from, entries };
+        Ok(())
+    }
+
+    fn end(&self) -> usize {
+        self.from + self.entries.len()
+    }
+
+    fn partition_point(&self, holds: impl Fn(&[u8; N]) -> bool) -> usize {
+        self.from + self.entries.partition_point(holds)
+    }
+}
+
+impl<const N: usize> Clone for Entries<N> {
+    fn clone(&self) -> Entries<N> {
+        let Entries { file, on_disk, tail_from, tail, page: _ } = self;
+        Entries { file: file.clone(), on_disk: *on_disk, tail_from: *tail_from, tail: tail.clone(), page: no_page() }
+    }
+}
+
+fn no_page<const N: usize>() -> Mutex<Page<N>> {
+    Mutex::new(Page { from: 0, entries: Vec::new() })
 }
 
 impl<const N: usize> Entries<N> {
     /// An index whose file holds whole entries, `len` bytes of them.
     fn open(file: File, len: u64) -> Entries<N> {
         let on_disk = usize::try_from(len).unwrap_or(usize::MAX) / N;
-        Entries { file, on_disk, tail_from: on_disk, tail: Vec::new() }
+        Entries { file, on_disk, tail_from: on_disk, tail: Vec::new(), page: no_page() }
     }
 
     fn len(&self) -> usize {
@@ -64,10 +103,23 @@ impl<const N: usize> Entries<N> {
         Ok(())
     }
 
+    fn page(&self) -> MutexGuard<'_, Page<N>> {
+        // Nothing under the lock can panic halfway through a change.
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, at: usize) -> io::Result<[u8; N]> {
         if let Some(entry) = at.checked_sub(self.tail_from).and_then(|at| self.tail.get(at)) {
             return Ok(*entry);
         }
+        let page = self.page();
+        match at.checked_sub(page.from).and_then(|at| page.entries.get(at)) {
+            Some(entry) => Ok(*entry),
+            None => self.read_one(at),
+        }
+    }
+
+    fn read_one(&self, at: usize) -> io::Result<[u8; N]> {
         let mut entry = [0; N];
         self.file.read_exact_at(&mut entry, (at * N) as u64)?;
         Ok(entry)
@@ -79,17 +131,29 @@ impl<const N: usize> Entries<N> {
             return Ok(self.tail_from + self.tail.partition_point(holds));
         }
         let (mut low, mut high) = (0, self.tail_from);
-        while high - low > PAGE_ENTRIES {
+        let mut page = self.page();
+        if page.entries.first().is_some_and(&holds) {
+            // Here, or, for a reader that goes forward, most likely in the next page.
+            let mut found = page.partition_point(&holds);
+            if found == page.end() && found < high {
+                page.read(&self.file, found - 1, high)?;
+                found = page.partition_point(&holds);
+            }
+            if found < page.end() || found == high {
+                return Ok(found);
+            }
+            low = found;
+        }
+        while high - low >= PAGE_ENTRIES {
             let middle = low + (high - low) / 2;
-            if holds(&self.get(middle)?) {
+            if holds(&self.read_one(middle)?) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        let mut page = vec![[0; N]; high - low];
-        self.file.read_exact_at(page.as_flattened_mut(), (low * N) as u64)?;
-        Ok(low + page.partition_point(holds))
+        page.read(&self.file, low.saturating_sub(1), self.tail_from)?;
+        Ok(page.partition_point(holds))
     }
 
     /// The last entry that fulfils `holds`.
@@ -243,4 +307,42 @@ impl TimeIndex {
 
 fn relative(offset: i64, base_offset: i64) -> i32 {
     i32::try_from(offset - base_offset).expect("a segment rolls before its offsets leave 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use kringle_runtime::{Host, Open, RealOptions};
+
+    use super::*;
+
+    /// An index with `count` entries in the file, none in memory: offsets 0, 10, 20 ... at positions 0, 1, 2 ...
+    fn on_disk(dir: &tempfile::TempDir, count: u32) -> OffsetIndex {
+        let fs = Host::real(RealOptions::default()).unwrap().fs();
+        let file = fs.open(dir.path().join("index"), Open::Create).unwrap();
+        let mut index = OffsetIndex::open(file.clone(), 0, 0);
+        for n in 0..count {
+            index.append(i64::from(n) * 10, u64::from(n));
+        }
+        index.flush().unwrap();
+        OffsetIndex::open(file, 0, u64::from(count) * 8)
+    }
+
+    #[test]
+    fn look_ups_in_any_order_find_what_a_fresh_index_finds() {
+        let page = u32::try_from(PAGE_ENTRIES).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for count in [0, 1, 2, page - 1, page, page + 1, 3 * page, 5 * page + 7] {
+            let index = on_disk(&dir, count);
+            let end = i64::from(count) * 10 + 20;
+            let forward = (0..end).step_by(7);
+            let back = (0..end).rev().step_by(11);
+            let around = (0..end).map(|n| n * 7919 % end).step_by(13);
+            for offset in forward.chain(back).chain(around) {
+                let expected = (offset / 10).min(i64::from(count) - 1).max(0);
+                let found = index.lookup(offset).unwrap();
+                let expected = (expected * 10, u64::try_from(expected).unwrap());
+                assert_eq!(found, expected, "{offset} of {count} entries");
+            }
+        }
+    }
 }

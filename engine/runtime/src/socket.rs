@@ -114,7 +114,16 @@ impl Socket {
     /// Sends all of `bufs`.
     pub async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         match &self.inner {
-            SocketInner::Ring(socket) => socket.send(bufs).await,
+            SocketInner::Ring(socket) => socket.send(bufs, false).await,
+            SocketInner::Sim(socket) => socket.send(bufs).await,
+        }
+    }
+
+    /// The same when more follows at once, of a file for example: the last bytes may wait for it and leave in one packet with it,
+    /// which wakes the peer once.
+    pub async fn send_before_more(&self, bufs: Vec<Bytes>) -> io::Result<()> {
+        match &self.inner {
+            SocketInner::Ring(socket) => socket.send(bufs, true).await,
             SocketInner::Sim(socket) => socket.send(bufs).await,
         }
     }

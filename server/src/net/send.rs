@@ -26,7 +26,7 @@ pub(crate) async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -
             Piece::Memory(bytes) => memory.push(bytes),
             Piece::File(slice) => {
                 if !memory.is_empty() {
-                    socket.send(std::mem::take(&mut memory)).await?;
+                    socket.send_before_more(std::mem::take(&mut memory)).await?;
                 }
                 file(shard, socket, slice).await?;
             }

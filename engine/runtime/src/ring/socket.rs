@@ -32,6 +32,8 @@ use crate::stats::count;
 const BACKLOG: i32 = 4096;
 /// Slices of an inline send that need no allocation.
 const INLINE_SLICES: usize = 16;
+/// The last bytes need not leave before more comes.
+const MORE: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_MORE);
 /// Own receive buffer when the shared ones are all in use.
 const FALLBACK_BYTES: usize = 16 << 10;
 
@@ -265,11 +267,11 @@ impl RingSocket {
     }
 
     /// Inline as far as the socket buffer goes, the rest through the ring.
-    pub(crate) async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
+    pub(crate) async fn send(&self, bufs: Vec<Bytes>, more_follows: bool) -> io::Result<()> {
         let mut bufs = bufs;
         advance(&mut bufs, 0);
         while !bufs.is_empty() {
-            match self.send_now(&bufs) {
+            match self.send_now(&bufs, more_follows) {
                 Ok(n) => advance(&mut bufs, n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     count(&self.ring.counters().sends_waited, 1);
@@ -282,11 +284,12 @@ impl RingSocket {
         Ok(())
     }
 
-    fn send_now(&self, bufs: &[Bytes]) -> io::Result<usize> {
+    fn send_now(&self, bufs: &[Bytes], more_follows: bool) -> io::Result<usize> {
         let bufs = &bufs[..bufs.len().min(IOV_MAX)];
         let slices: smallvec::SmallVec<[IoSlice<'_>; INLINE_SLICES]> =
             bufs.iter().map(|buf| IoSlice::new(buf)).collect();
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        flags.set(MORE, more_follows);
         uninterrupted(|| socket::sendmsg::<()>(self.fd.as_raw_fd(), &slices, &[], flags, None))
     }
 
