@@ -68,9 +68,9 @@ impl LeaderEpochs {
         after.checked_sub(1).map(|at| self.entries[at].epoch)
     }
 
-    /// The largest epoch up to `epoch`, and where it ends; (-1, -1) if `epoch` is newer than any known.
+    /// The largest epoch up to `epoch`, and where it ends; (-1, -1) if `epoch` is -1 or newer than any known.
     pub(crate) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> (i32, i64) {
-        if epoch < 0 {
+        if epoch == UNDEFINED_EPOCH {
             return (UNDEFINED_EPOCH, UNDEFINED_OFFSET);
         }
         if self.latest() == Some(epoch) {
@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(epochs.end_offset_for(1, 55), (1, 0));
         assert_eq!(epochs.end_offset_for(8, 55), (-1, -1));
         assert_eq!(epochs.end_offset_for(-1, 55), (-1, -1));
+        assert_eq!(epochs.end_offset_for(-2, 55), (-2, 0), "as Kafka: only -1 stands for no epoch");
         assert_eq!((epochs.at(9), epochs.at(10), epochs.at(99)), (Some(2), Some(4), Some(7)));
     }
 

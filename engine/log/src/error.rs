@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use kringle_protocol::{ErrorCode, Uuid};
 
 use crate::checkpoint::CheckpointError;
+use crate::validate::code_tells_log_start;
 
 /// A log cannot be opened, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,11 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Whether Kafka's produce response says where the log starts.
+    pub fn tells_log_start(&self) -> bool {
+        code_tells_log_start(self.code())
+    }
+
     /// For the produce response.
     pub fn code(&self) -> ErrorCode {
         match self {

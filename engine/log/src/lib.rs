@@ -66,4 +66,4 @@ pub use records::{
     DECODED_LIMIT_BYTES, RecordHeader, RecordHeaders, RecordView, RecordsError, for_each_record, try_for_each_record,
 };
 pub use topic_partition::TopicPartition;
-pub use validate::{DEFAULT_DECODED_LIMIT_BYTES, Origin, Refused, Rules, ValidBatch, validate};
+pub use validate::{DEFAULT_DECODED_LIMIT_BYTES, Origin, Refused, Rules, ValidBatch, first_batch, validate};

@@ -21,6 +21,9 @@ use crate::topic_partition::TopicPartition;
 /// The most that a client's batch may decode to, if a rule does not say otherwise. Kafka has no such limit.
 pub const DEFAULT_DECODED_LIMIT_BYTES: u64 = 256 << 20;
 
+/// Bytes of the smallest record of the oldest format without its offset and length: Kafka's bound for a length field.
+const LEGACY_RECORD_OVERHEAD: i32 = 14;
+
 /// More errors than this are counted but not listed, so that a refusal stays small.
 const MAX_LISTED_ERRORS: usize = 1000;
 
@@ -85,17 +88,66 @@ pub struct Refused {
     pub message: String,
     /// Index of each record at fault and what is wrong with it.
     pub record_errors: Vec<(i32, Option<String>)>,
+    /// The request must not hold such bytes, whatever the partition: Kafka refuses it before it looks at the log.
+    pub of_the_request: bool,
 }
 
 impl Refused {
     fn new(code: ErrorCode, message: impl Into<String>) -> Refused {
-        Refused { code, message: message.into(), record_errors: Vec::new() }
+        Refused { code, message: message.into(), record_errors: Vec::new(), of_the_request: false }
+    }
+
+    fn of_the_request(code: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused { of_the_request: true, ..Refused::new(code, message) }
+    }
+
+    /// Whether Kafka's answer says where the log starts.
+    pub fn tells_log_start(&self) -> bool {
+        !self.of_the_request && code_tells_log_start(self.code)
     }
 
     /// The error message that Kafka puts into the produce response: only refusals of single records carry one.
     pub fn response_message(&self) -> Option<&str> {
         (!self.record_errors.is_empty()).then_some(self.message.as_str())
     }
+}
+
+/// What Kafka answers without the log start: it knows these errors by name, and takes pains only with the others.
+pub(crate) fn code_tells_log_start(code: ErrorCode) -> bool {
+    !matches!(
+        code,
+        ErrorCode::CORRUPT_MESSAGE
+            | ErrorCode::MESSAGE_TOO_LARGE
+            | ErrorCode::RECORD_LIST_TOO_LARGE
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    )
+}
+
+/// The first batch of a produce request's partition, if there is a whole one of the present format.
+///
+/// # Errors
+/// What is no batch of any format: Kafka refuses the whole request for it, in the words of the refusal.
+pub fn first_batch(bytes: &[u8]) -> Result<Option<BatchView<'_>>, Refused> {
+    match batches(bytes).next() {
+        Some(Ok(batch)) => Ok(Some(batch)),
+        // Large enough for some format: it is only this partition's fault.
+        Some(Err(BatchError::TooSmall(length))) if length >= LEGACY_RECORD_OVERHEAD => Ok(None),
+        Some(Err(error)) => broken(&error).map_or(Ok(None), Err),
+        None => Ok(None),
+    }
+}
+
+fn broken(error: &BatchError) -> Option<Refused> {
+    let message = match error {
+        BatchError::TooSmall(length) => {
+            format!("Record size {length} is less than the minimum record overhead ({LEGACY_RECORD_OVERHEAD})")
+        }
+        BatchError::Magic(magic) if !matches!(magic, 0 | 1) => format!("Invalid magic found in record: {magic}"),
+        BatchError::Magic(_) | BatchError::Truncated { .. } => return None,
+    };
+    Some(Refused::of_the_request(ErrorCode::CORRUPT_MESSAGE, message))
 }
 
 /// Checks `bytes` and makes of them the batch that is to be stored. Offsets and the leader epoch are set at the append.
@@ -145,7 +197,7 @@ pub fn validate(bytes: &Bytes, rules: &Rules, origin: Origin, now_ms: i64) -> Re
 /// The one batch of a produce request's partition. Bytes after it that are no whole batch are cut off, as Kafka does.
 fn only_batch<'a>(bytes: &'a Bytes, rules: &Rules) -> Result<BatchView<'a>, Refused> {
     let not_one = || {
-        Refused::new(
+        Refused::of_the_request(
             ErrorCode::INVALID_RECORD,
             "Produce requests are only allowed to contain exactly one record batch per partition",
         )
@@ -153,30 +205,29 @@ fn only_batch<'a>(bytes: &'a Bytes, rules: &Rules) -> Result<BatchView<'a>, Refu
     let mut all = batches(bytes);
     let batch = match all.next() {
         None | Some(Err(BatchError::Truncated { .. })) => return Err(not_one()),
-        Some(Err(e @ BatchError::TooSmall(_))) => return Err(Refused::new(ErrorCode::CORRUPT_MESSAGE, e.to_string())),
         Some(Err(BatchError::Magic(magic @ (0 | 1)))) => {
             let message = format!(
                 "Produce requests are only allowed to contain record batches with magic version 2, not {magic}"
             );
-            return Err(Refused::new(ErrorCode::INVALID_RECORD, message));
+            return Err(Refused::of_the_request(ErrorCode::INVALID_RECORD, message));
         }
-        Some(Err(BatchError::Magic(magic))) => {
-            return Err(Refused::new(ErrorCode::CORRUPT_MESSAGE, format!("Invalid magic found in record: {magic}")));
-        }
+        Some(Err(error)) => return Err(broken(&error).unwrap_or_else(not_one)),
         Some(Ok(batch)) => batch,
     };
     match all.next() {
         None | Some(Err(BatchError::Truncated { .. })) => {}
-        Some(Err(e @ BatchError::TooSmall(_))) => return Err(Refused::new(ErrorCode::CORRUPT_MESSAGE, e.to_string())),
-        Some(_) => return Err(not_one()),
+        Some(Err(error)) => return Err(broken(&error).unwrap_or_else(not_one)),
+        Some(Ok(_)) => return Err(not_one()),
     }
-    if batch.compression() == Some(Compression::Zstd) && !rules.zstd_allowed {
-        return Err(Refused::new(
+    match batch.compression() {
+        Some(Compression::Zstd) if !rules.zstd_allowed => Err(Refused::of_the_request(
             ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             "Produce requests with version below 7 are not allowed to use ZStandard compression",
-        ));
+        )),
+        // In those versions Kafka looks at the codec before it looks at the log.
+        None if !rules.zstd_allowed => Err(Refused { of_the_request: true, ..unknown_codec(&batch) }),
+        _ => Ok(batch),
     }
-    Ok(batch)
 }
 
 /// All that the header and the checksum tell.
@@ -206,8 +257,7 @@ fn check_batch(batch: &BatchView<'_>, rules: &Rules, origin: Origin) -> Result<(
         ));
     }
     if batch.compression().is_none() {
-        let message = format!("Unknown compression type id: {}", batch.compression_id());
-        return Err(Refused::new(ErrorCode::UNKNOWN_SERVER_ERROR, message));
+        return Err(unknown_codec(batch));
     }
     if origin == Origin::Client {
         let (first, last, count) = (batch.base_offset, batch.last_offset(), i64::from(batch.record_count));
@@ -238,6 +288,11 @@ fn check_batch(batch: &BatchView<'_>, rules: &Rules, origin: Origin) -> Result<(
         return Err(too_large_for_segment(size, rules));
     }
     Ok(())
+}
+
+fn unknown_codec(batch: &BatchView<'_>) -> Refused {
+    let message = format!("Unknown compression type id: {}", batch.compression_id());
+    Refused::new(ErrorCode::UNKNOWN_SERVER_ERROR, message)
 }
 
 fn too_large_for_segment(size: usize, rules: &Rules) -> Refused {
@@ -279,6 +334,7 @@ impl RecordErrors {
                 code: ErrorCode::INVALID_TIMESTAMP,
                 message: "One or more records have been rejected due to invalid timestamp".to_owned(),
                 record_errors: self.listed,
+                of_the_request: false,
             };
         }
         let first: Vec<String> = (self.listed.iter().take(3))
@@ -291,7 +347,7 @@ impl RecordErrors {
             self.count,
             first.join(", ")
         );
-        Refused { code: ErrorCode::INVALID_RECORD, message, record_errors: self.listed }
+        Refused { record_errors: self.listed, ..Refused::new(ErrorCode::INVALID_RECORD, message) }
     }
 }
 

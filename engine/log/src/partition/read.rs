@@ -38,6 +38,8 @@ pub struct Slice {
     pub first_batch_len: usize,
     /// Offset of the first record of the first batch: at or before the offset that was asked for.
     pub base_offset_of_first: i64,
+    /// The segment is not the last: there is more to read behind the slice, or will be.
+    pub more_follows: bool,
     /// For `read_committed`: producer id and first offset of the aborted transactions within.
     pub aborted: Vec<(i64, i64)>,
 }
@@ -169,6 +171,7 @@ impl PartitionLog {
                 len,
                 first_batch_len: first.size,
                 base_offset_of_first: first.base_offset,
+                more_follows: at < self.sealed.len(),
                 aborted,
             });
         }

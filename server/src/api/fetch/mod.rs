@@ -2,7 +2,8 @@
 //!
 //! A look-up says *where* the bytes are (segment file, position, length) and needs no hop: any shard may look at any log. If
 //! there is less than `min.bytes` the request registers with every partition and sleeps; an owner wakes it when a high
-//! watermark moves, and it looks again. What is sent is cut to the request's limits here, in the order of the request.
+//! watermark moves, and it looks again. What is sent is cut to the request's limits here ([`limit`]), in the order of the
+//! request.
 
 pub(crate) use read::epoch_error;
 
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kringle_log::Upto;
-use kringle_protocol::fetch_response::{AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData};
+use kringle_protocol::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
 use kringle_protocol::messages::{FetchRequest, FetchResponse};
 use kringle_protocol::{ApiKey, ErrorCode, Message, Records, Uuid};
 use kringle_runtime::Notify;
@@ -43,6 +46,12 @@ pub(crate) struct FetchPartition {
 /// Version from which topics are named by id.
 pub(crate) const TOPIC_IDS_FROM_VERSION: i16 = 13;
 
+/// Version from which a follower says who it is in a struct of its own.
+const REPLICA_STATE_FROM_VERSION: i16 = 15;
+
+/// Version from which a client that asked in vain is told who leads.
+const CURRENT_LEADER_FROM_VERSION: i16 = 16;
+
 /// Works on a fetch to its answer.
 ///
 /// # Errors
@@ -70,95 +79,153 @@ async fn fetch(
     context: Context,
 ) -> (FetchResponse, Vec<FileSlice>) {
     let shard = &connection.shard;
-    let wanted = resolve(shard, &context.partitions, body, version);
+    let Some(wanted) = resolve(shard, &context.partitions, body, version) else {
+        return (refused_as_a_whole(body, version), Vec::new());
+    };
+    let max_bytes = i64::from(body.max_bytes).min(i64::try_from(shard.node.config.fetch_max_bytes).unwrap_or(i64::MAX));
+    let min_bytes = usize::try_from(i64::from(body.min_bytes).min(max_bytes)).unwrap_or(0);
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0).unsigned_abs().into());
     let deadline = shard.rt.now() + max_wait;
-    let min_bytes = usize::try_from(body.min_bytes).unwrap_or(0);
-    let mut found = read::look_up(shard, &wanted, None);
-    if !max_wait.is_zero() && !wanted.is_empty() && !satisfied(&found, min_bytes) {
+    let look = |wait: Option<&Arc<FetchWait>>| {
+        let mut found = read::look_up(shard, &wanted, wait);
+        let enough = limit(&context.partitions, &mut found, max_bytes, min_bytes);
+        (found, enough)
+    };
+    let (mut found, mut enough) = look(None);
+    if !max_wait.is_zero() && !enough {
         let wait = Arc::new(FetchWait { connection: connection.id, progressed: Notify::new() });
-        loop {
+        while !enough {
             let seen = wait.progressed.version();
-            found = read::look_up(shard, &wanted, Some(&wait));
+            (found, enough) = look(Some(&wait));
             let left = deadline.since(shard.rt.now());
-            if left.is_zero() || satisfied(&found, min_bytes) {
+            if enough || left.is_zero() {
                 break;
             }
             if shard.rt.timeout(left, wait.progressed.wait_after(seen)).await.is_none() {
                 // Nothing came in time: answer with what there is.
-                found = read::look_up(shard, &wanted, None);
+                found = look(None).0;
                 break;
             }
         }
     }
-    respond(shard, body, version, context, found)
+    respond(connection, version, context, found)
 }
 
-/// Enough to answer now: bytes, or anything the client must learn at once.
-fn satisfied(found: &[Found], min_bytes: usize) -> bool {
-    let mut bytes = 0;
-    for partition in found {
-        if partition.error != ErrorCode::NONE || partition.diverging.is_some() {
-            return true;
+/// Cuts what was found to the limits of the request, in its order; whether it is enough to answer now: bytes, or anything
+/// the client must learn at once. What names no partition of this broker is no reason to hurry, unless there is nothing
+/// else.
+fn limit(partitions: &[FetchPartition], found: &mut [Found], max_bytes: i64, min_bytes: usize) -> bool {
+    let mut left = max_bytes;
+    let (mut available, mut waits_for, mut learns) = (0, 0, false);
+    let mut nothing_yet = true;
+    for (partition, found) in partitions.iter().zip(found) {
+        if found.nowhere {
+            continue;
         }
-        bytes += partition.available;
+        waits_for += 1;
+        if let Some(slice) = found.slice.as_mut().filter(|slice| slice.len > 0) {
+            let allowed = i64::from(partition.max_bytes).min(left);
+            match usize::try_from(allowed) {
+                // Kafka's log refuses to read less than nothing.
+                Err(_) => *found = Found::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
+                // The first partition with anything gets one whole batch over any limit, or a consumer could be stuck.
+                Ok(allowed) if nothing_yet => slice.len = slice.len.min(allowed.max(found.first_batch_len)),
+                // The others get no batch of which nothing could be used.
+                Ok(allowed) if allowed < found.first_batch_len => slice.len = 0,
+                Ok(allowed) => slice.len = slice.len.min(allowed),
+            }
+        }
+        let len = found.slice.as_ref().map_or(0, |slice| slice.len);
+        nothing_yet &= len == 0;
+        left = (left - i64::try_from(len).unwrap_or(i64::MAX)).max(0);
+        available += found.available.max(len);
+        learns |= found.error != ErrorCode::NONE || found.diverging.is_some() || found.more_follows;
     }
-    bytes >= min_bytes
+    learns || waits_for == 0 || available >= min_bytes
 }
 
-fn resolve(shard: &Shard, partitions: &[FetchPartition], body: &FetchRequest, version: i16) -> Vec<Wanted> {
-    let upto = if body.isolation_level == 1 { Upto::LastStable } else { Upto::HighWatermark };
-    let request_max = usize::try_from(body.max_bytes).unwrap_or(0).min(shard.node.config.fetch_max_bytes);
-    let one = |partition: &FetchPartition| {
+/// Where the bytes of each partition are to be looked for. `None` where Kafka gives up the whole request: it looks at the
+/// isolation level only if there is anything to read.
+fn resolve(shard: &Shard, partitions: &[FetchPartition], body: &FetchRequest, version: i16) -> Option<Vec<Wanted>> {
+    let upto = match body.isolation_level {
+        0 => Some(Upto::HighWatermark),
+        1 => Some(Upto::LastStable),
+        _ => None,
+    };
+    let follower = if version >= REPLICA_STATE_FROM_VERSION { body.replica_state.replica_id } else { body.replica_id };
+    let find = |partition: &FetchPartition| {
         let topic = if version >= TOPIC_IDS_FROM_VERSION {
             shard.topic_by_id(partition.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
             shard.topic(&partition.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
-        let topic = topic.and_then(|topic| match (0..topic.partitions).contains(&partition.partition) {
+        topic.and_then(|topic| match (0..topic.partitions).contains(&partition.partition) {
             true => Ok(topic.id),
             false => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        });
-        Wanted {
+        })
+    };
+    let mut wanted = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let topic = find(partition);
+        if topic.is_ok() && upto.is_none() {
+            return None;
+        }
+        wanted.push(Wanted {
             topic,
             partition: partition.partition,
             fetch_offset: partition.fetch_offset,
             current_leader_epoch: partition.current_leader_epoch,
             last_fetched_epoch: partition.last_fetched_epoch,
-            max_bytes: usize::try_from(partition.max_bytes).unwrap_or(0).min(request_max),
-            upto,
-        }
-    };
-    partitions.iter().map(one).collect()
+            max_bytes: usize::try_from(partition.max_bytes).unwrap_or(0).min(shard.node.config.fetch_max_bytes),
+            upto: upto.unwrap_or(Upto::HighWatermark),
+            from_follower: follower >= 0,
+        });
+    }
+    Some(wanted)
+}
+
+/// Kafka's answer where it lost its way: an error for all, and, to clients that could not read that alone, for each.
+fn refused_as_a_whole(body: &FetchRequest, version: i16) -> FetchResponse {
+    let error = ErrorCode::UNKNOWN_SERVER_ERROR;
+    let mut response =
+        FetchResponse { error_code: error.into(), session_id: body.session_id, ..FetchResponse::default() };
+    if version < TOPIC_IDS_FROM_VERSION {
+        let partition = |partition: i32| PartitionData {
+            partition_index: partition,
+            error_code: error.into(),
+            high_watermark: -1,
+            aborted_transactions: Some(Vec::new()),
+            records: Records::Inline(bytes::Bytes::new()),
+            ..PartitionData::default()
+        };
+        let topics = body.topics.iter().map(|topic| FetchableTopicResponse {
+            topic: topic.topic.clone(),
+            partitions: topic.partitions.iter().map(|asked| partition(asked.partition)).collect(),
+            ..FetchableTopicResponse::default()
+        });
+        response.responses = topics.collect();
+    }
+    response
 }
 
 fn respond(
-    shard: &Shard,
-    body: &FetchRequest,
+    connection: &Connection,
     version: i16,
     context: Context,
     found: Vec<Found>,
 ) -> (FetchResponse, Vec<FileSlice>) {
-    let mut left = usize::try_from(body.max_bytes).unwrap_or(0).min(shard.node.config.fetch_max_bytes);
+    let shard = &connection.shard;
     let mut slices = Vec::new();
-    let mut first = true;
     let mut answered = Vec::with_capacity(found.len());
     for (partition, found) in context.partitions.iter().zip(found) {
         if found.error != ErrorCode::NONE {
             shard.metrics.fetch_errors.add(1);
         }
-        let mut data = partition_data(partition, &found, version);
-        if let Some(mut slice) = found.slice.filter(|slice| slice.len > 0) {
-            // The first partition with anything gets one whole batch over any limit, or a consumer could be stuck.
-            let limit = usize::try_from(partition.max_bytes).unwrap_or(0).min(left);
-            slice.len = slice.len.min(if first { limit.max(found.first_batch_len) } else { limit });
-            if slice.len > 0 {
-                first = false;
-                left = left.saturating_sub(slice.len);
-                data.records =
-                    Records::External { len: u32::try_from(slice.len).expect("below fetch.max.bytes and a batch") };
-                slices.push((answered.len(), slice));
-            }
+        let mut data = partition_data(shard, partition, &found, version);
+        if let Some(slice) = found.slice.filter(|slice| slice.len > 0) {
+            data.records =
+                Records::External { len: u32::try_from(slice.len).expect("below fetch.max.bytes and a batch") };
+            slices.push((answered.len(), slice));
         }
         answered.push((partition, data));
     }
@@ -186,11 +253,17 @@ fn respond(
     (response, sent)
 }
 
-fn partition_data(partition: &FetchPartition, found: &Found, version: i16) -> PartitionData {
+fn partition_data(shard: &Shard, partition: &FetchPartition, found: &Found, version: i16) -> PartitionData {
     let error = match found.error {
         // Versions that cannot tell a broken disk say what makes the client look for the leader again.
         ErrorCode::KAFKA_STORAGE_ERROR if version <= 5 => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         error => error,
+    };
+    let current_leader = match found.leader_epoch {
+        Some(leader_epoch) if version >= CURRENT_LEADER_FROM_VERSION => {
+            LeaderIdAndEpoch { leader_id: shard.node.node_id, leader_epoch }
+        }
+        _ => LeaderIdAndEpoch::default(),
     };
     let aborted = |(producer_id, first_offset): &(i64, i64)| AbortedTransaction {
         producer_id: *producer_id,
@@ -206,6 +279,7 @@ fn partition_data(partition: &FetchPartition, found: &Found, version: i16) -> Pa
         diverging_epoch: found
             .diverging
             .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
+        current_leader,
         records: Records::Inline(bytes::Bytes::new()),
         ..PartitionData::default()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kringle_log::{ReadError, Upto};
+use kringle_log::Upto;
 use kringle_protocol::{ErrorCode, Uuid};
 
 use crate::net::response::FileSlice;
@@ -19,6 +19,8 @@ pub(super) struct Wanted {
     pub(super) last_fetched_epoch: i32,
     pub(super) max_bytes: usize,
     pub(super) upto: Upto,
+    /// Asked by a broker that would be a follower: there are none.
+    pub(super) from_follower: bool,
 }
 
 /// What its log says.
@@ -33,10 +35,16 @@ pub(super) struct Found {
     pub(super) available: usize,
     pub(super) aborted: Option<Vec<(i64, i64)>>,
     pub(super) diverging: Option<(i32, i64)>,
+    /// Who asked must look for the leader: this broker, in that epoch.
+    pub(super) leader_epoch: Option<i32>,
+    /// The slice ends with its segment, but the log goes on.
+    pub(super) more_follows: bool,
+    /// There is no such partition.
+    pub(super) nowhere: bool,
 }
 
 impl Found {
-    fn failed(error: ErrorCode) -> Found {
+    pub(super) fn failed(error: ErrorCode) -> Found {
         Found {
             error,
             high_watermark: -1,
@@ -47,7 +55,18 @@ impl Found {
             available: 0,
             aborted: None,
             diverging: None,
+            leader_epoch: None,
+            more_follows: false,
+            nowhere: false,
         }
+    }
+
+    fn nowhere(error: ErrorCode) -> Found {
+        Found { nowhere: true, aborted: Some(Vec::new()), ..Found::failed(error) }
+    }
+
+    fn elsewhere(error: ErrorCode, leader_epoch: i32) -> Found {
+        Found { leader_epoch: Some(leader_epoch), ..Found::failed(error) }
     }
 }
 
@@ -59,13 +78,18 @@ pub(super) fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchW
 fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found {
     let topic = match wanted.topic {
         Ok(topic) => topic,
-        Err(error) => return Found::failed(error),
+        Err(error) => return Found::nowhere(error),
     };
     let Some(partition) = shard.readable(topic, wanted.partition) else {
         return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     };
-    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition, wanted.current_leader_epoch)) {
-        return Found::failed(error);
+    let error = partition.closed().or_else(|| epoch_error(&partition, wanted.current_leader_epoch));
+    match error.or(wanted.from_follower.then_some(ErrorCode::NOT_LEADER_OR_FOLLOWER)) {
+        Some(error @ (ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH)) => {
+            return Found::elsewhere(error, partition.leader_epoch());
+        }
+        Some(error) => return Found::failed(error),
+        None => {}
     }
     if let Some(wait) = wait {
         partition.wake_on_progress(wait);
@@ -89,12 +113,10 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
         }
     }
     match log.read(wanted.fetch_offset, wanted.max_bytes, wanted.upto, true) {
-        Err(ReadError::OutOfRange { .. }) => {
-            Found { log_start_offset: found.log_start_offset, ..Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE) }
-        }
         Err(error) => Found::failed(error.code()),
         Ok(slice) => {
             found.first_batch_len = slice.first_batch_len;
+            found.more_follows = slice.more_follows;
             found.available = slice.len.min(wanted.max_bytes);
             found.aborted = matches!(wanted.upto, Upto::LastStable).then_some(slice.aborted);
             found.slice = slice.file.map(|file| FileSlice { file, position: slice.position, len: slice.len });

@@ -3,14 +3,24 @@
 //! The table lives on a shard. A client that comes back by another shard is told FETCH_SESSION_ID_NOT_FOUND and starts
 //! anew, as after a restart of the broker.
 
-use kringle_protocol::ErrorCode;
-use kringle_protocol::Records;
+use std::collections::hash_map::Entry;
+
 use kringle_protocol::fetch_response::PartitionData;
 use kringle_protocol::messages::FetchRequest;
+use kringle_protocol::{ErrorCode, Records, Uuid};
 use kringle_runtime::Time;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{FetchPartition, TOPIC_IDS_FROM_VERSION};
+
+/// By what a session knows a partition: topic by name or id, whichever the version has, and index.
+type Key<'a> = (&'a str, Uuid, i32);
+
+impl FetchPartition {
+    fn key(&self) -> Key<'_> {
+        (&self.topic, self.topic_id, self.partition)
+    }
+}
 
 /// A session that was not used for this long may be replaced by a new one.
 const EVICT_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
@@ -97,9 +107,13 @@ impl Sessions {
         if session.uses_topic_ids != uses_topic_ids {
             return Decision::Refused(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
+        session.update(&asked, body);
+        if session.partitions.is_empty() {
+            self.sessions.remove(&body.session_id);
+            return Decision::Go(Context { partitions: asked, kind: Kind::Sessionless, uses_topic_ids });
+        }
         session.epoch = next_epoch(session.epoch);
         session.last_used = now;
-        session.update(asked, body);
         let partitions = session.partitions.iter().map(|cached| cached.ask.clone()).collect();
         Decision::Go(Context { partitions, kind: Kind::Incremental(body.session_id), uses_topic_ids })
     }
@@ -176,29 +190,30 @@ impl Sessions {
 }
 
 impl Session {
-    fn update(&mut self, asked: Vec<FetchPartition>, body: &FetchRequest) {
-        for forgotten in &body.forgotten_topics_data {
-            self.partitions.retain(|cached| {
-                let same_topic = if self.uses_topic_ids {
-                    cached.ask.topic_id == forgotten.topic_id
-                } else {
-                    cached.ask.topic == forgotten.topic
-                };
-                !(same_topic && forgotten.partitions.contains(&cached.ask.partition))
-            });
-        }
-        for ask in asked {
-            match self.partitions.iter_mut().find(|cached| same_partition(&cached.ask, &ask)) {
-                Some(cached) => cached.ask = ask,
-                None => self.partitions.push(Cached { ask, high_watermark: -1, log_start_offset: -1 }),
+    /// Takes in what the request adds, then what it forgets, as Kafka does: who names a partition in both loses it.
+    fn update(&mut self, asked: &[FetchPartition], body: &FetchRequest) {
+        let known: FxHashMap<Key<'_>, usize> =
+            self.partitions.iter().enumerate().map(|(at, cached)| (cached.ask.key(), at)).collect();
+        let places: Vec<Option<usize>> = asked.iter().map(|ask| known.get(&ask.key()).copied()).collect();
+        for (ask, place) in asked.iter().zip(places) {
+            match place {
+                Some(at) => self.partitions[at].ask = ask.clone(),
+                None => self.partitions.push(Cached { ask: ask.clone(), high_watermark: -1, log_start_offset: -1 }),
             }
+        }
+        let topics = body.forgotten_topics_data.iter();
+        let forgotten: FxHashSet<Key<'_>> = topics
+            .flat_map(|topic| topic.partitions.iter().map(|index| (topic.topic.as_str(), topic.topic_id, *index)))
+            .collect();
+        if !forgotten.is_empty() {
+            self.partitions.retain(|cached| !forgotten.contains(&cached.ask.key()));
         }
     }
 
     /// Whether the client must hear of this partition; remembers what it hears. `index` is its place among the
     /// session's partitions when the fetch began.
     fn tell(&mut self, index: usize, ask: &FetchPartition, data: &PartitionData) -> bool {
-        let Some(cached) = self.partitions.get_mut(index).filter(|cached| same_partition(&cached.ask, ask)) else {
+        let Some(cached) = self.partitions.get_mut(index).filter(|cached| cached.ask.key() == ask.key()) else {
             return true;
         };
         let news = !matches!(&data.records, Records::Inline(bytes) if bytes.is_empty())
@@ -224,26 +239,33 @@ impl Session {
     }
 }
 
-fn same_partition(a: &FetchPartition, b: &FetchPartition) -> bool {
-    a.partition == b.partition && a.topic_id == b.topic_id && a.topic == b.topic
-}
-
 fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
+/// A request's partitions. Of one that is named twice the later entry counts, at the place of the first.
 fn partitions(body: &FetchRequest) -> Vec<FetchPartition> {
-    let mut asked = Vec::new();
+    let mut asked: Vec<FetchPartition> = Vec::new();
+    let mut places: FxHashMap<Key<'_>, usize> = FxHashMap::default();
     for topic in &body.topics {
-        asked.extend(topic.partitions.iter().map(|partition| FetchPartition {
-            topic: topic.topic.clone(),
-            topic_id: topic.topic_id,
-            partition: partition.partition,
-            fetch_offset: partition.fetch_offset,
-            current_leader_epoch: partition.current_leader_epoch,
-            last_fetched_epoch: partition.last_fetched_epoch,
-            max_bytes: partition.partition_max_bytes,
-        }));
+        for partition in &topic.partitions {
+            let ask = FetchPartition {
+                topic: topic.topic.clone(),
+                topic_id: topic.topic_id,
+                partition: partition.partition,
+                fetch_offset: partition.fetch_offset,
+                current_leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                max_bytes: partition.partition_max_bytes,
+            };
+            match places.entry((topic.topic.as_str(), topic.topic_id, partition.partition)) {
+                Entry::Occupied(place) => asked[*place.get()] = ask,
+                Entry::Vacant(place) => {
+                    place.insert(asked.len());
+                    asked.push(ask);
+                }
+            }
+        }
     }
     asked
 }
