@@ -161,6 +161,11 @@ impl Socket {
         either!(self, socket => socket.local_addr())
     }
 
+    /// Ends the receiving direction: what was received can still be read, then comes the end. Sending goes on.
+    pub fn stop_receiving(&self) {
+        either!(self, socket => socket.stop_receiving());
+    }
+
     /// Ends both directions: what waits to receive or send, here and at the peer, sees the end.
     pub fn shutdown(&self) {
         either!(self, socket => socket.shutdown());

@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     outstanding: Cell<usize>,
     changed: Notify,
     closing: Cell<bool>,
+    /// Nothing more is read, but what was taken is still answered.
+    draining: Cell<bool>,
 }
 
 enum Queued {
@@ -88,6 +90,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
         outstanding: Cell::new(0),
         changed: Notify::new(),
         closing: Cell::new(false),
+        draining: Cell::new(false),
         shard: shard.clone(),
     });
     shard.metrics.connections_served.add(1);
@@ -98,6 +101,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
         tracing::debug!(peer = %connection.peer, "connection ends: {why}");
         shard.metrics.connections_closed_for_bad_input.add(u64::from(why.is_bad_input()));
     }
+    if connection.draining.get() {
+        connection.wait_until(|outstanding| outstanding == 0).await;
+    }
     connection.close();
     writer.cancel();
     shard.connections.borrow_mut().remove(&id);
@@ -106,6 +112,16 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
 }
 
 impl Connection {
+    /// The broker stops: closes the connection once the produces it has taken are answered. A producer that lost such an
+    /// answer would send again what is in the log already. Whatever else waits, a long poll above all, ends now.
+    pub(crate) fn drain(&self) {
+        if self.outstanding.get() == 0 {
+            return self.close();
+        }
+        self.draining.set(true);
+        self.socket.stop_receiving();
+    }
+
     /// Ends both tasks; safe to call twice.
     pub(crate) fn close(&self) {
         if !self.closing.replace(true) {
@@ -128,7 +144,7 @@ impl Connection {
                 shard.rt.timeout(shard.node.config.connections_max_idle, frames.next()).await.ok_or(End::Idle)??;
             shard.metrics.requests.add(1);
             self.request(frame).await?;
-            if self.closing.get() {
+            if self.closing.get() || self.draining.get() {
                 return Err(End::Closing);
             }
         }

@@ -213,10 +213,10 @@ impl Shard {
         }
     }
 
-    /// Closes every connection; their tasks end by themselves.
+    /// Closes every connection once it has sent its answers; their tasks end by themselves.
     pub(crate) fn close_connections(&self) {
         for connection in self.connections.borrow().values() {
-            connection.close();
+            connection.drain();
         }
     }
 

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use kringle_protocol::messages::*;
 use kringle_protocol::{
     ApiKey, Message, Reader, Records, Request, Writer, request_header_version, response_header_version,
 };
+use nix::sys::signal::Signal;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,10 +128,20 @@ impl TestBroker {
     }
 
     /// SIGTERM; true when it ended in order.
-    pub(crate) fn stop(mut self) -> bool {
+    pub(crate) fn stop(self) -> bool {
+        self.signal(Signal::SIGTERM).success()
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn signal(mut self, signal: Signal) -> ExitStatus {
+        self.tell(signal);
+        self.child.wait().expect("ended")
+    }
+
+    /// Sends a signal and goes on.
+    pub(crate) fn tell(&self, signal: Signal) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signalled");
-        self.child.wait().expect("ended").success()
+        nix::sys::signal::kill(pid, signal).expect("signalled");
     }
 
     /// Resident memory in bytes.

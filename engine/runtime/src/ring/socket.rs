@@ -337,6 +337,11 @@ impl RingSocket {
         self.local
     }
 
+    pub(crate) fn stop_receiving(&self) {
+        // Fails only if the connection is already gone.
+        let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Read);
+    }
+
     pub(crate) fn shutdown(&self) {
         // Fails only if the connection is already gone.
         let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);

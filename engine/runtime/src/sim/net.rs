@@ -497,6 +497,14 @@ impl SimSocket {
         self.end.local
     }
 
+    pub(crate) fn stop_receiving(&self) {
+        let mut state = self.world.lock();
+        if let Some(pipe) = state.net.pipes.get_mut(&self.end.receives) {
+            pipe.ended = true;
+            pipe.wake_reader();
+        }
+    }
+
     pub(crate) fn shutdown(&self) {
         let now = self.world.now();
         let mut state = self.world.lock();
