@@ -54,6 +54,67 @@ fn a_port_in_use_is_one_line() {
     let setting = format!("listeners=PLAINTEXT://{}", taken.local_addr().expect("bound"));
     let line = refusal(command(home.path(), &[&setting]));
     assert!(line.contains("listeners") && line.contains(&taken.local_addr().expect("bound").to_string()), "{line}");
+    assert!(is_untouched(home.path()));
+}
+
+#[test]
+fn a_controllers_port_in_use_is_one_line() {
+    let home = dir();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let listeners = format!("listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{port}");
+    let line = refusal(command(home.path(), &[&listeners, "controller.listener.names=CONTROLLER"]));
+    assert!(line.contains(&format!("CONTROLLER://127.0.0.1:{port}")) && line.contains("another port"), "{line}");
+    assert!(is_untouched(home.path()));
+}
+
+#[test]
+fn an_address_of_another_machine_is_one_line() {
+    // 192.0.2.0/24 is set aside for documentation.
+    let line = refusal(command(dir().path(), &["listeners=PLAINTEXT://192.0.2.1:0"]));
+    assert!(line.contains("listeners=PLAINTEXT://192.0.2.1:0") && line.contains("address of this machine"), "{line}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_one_line_that_says_by_whom() {
+    // Not even root may make a directory there.
+    let line = refusal(command(Path::new("/sys/kringle"), &[]));
+    let user = nix::unistd::geteuid();
+    assert!(line.contains("log.dirs=/sys/kringle") && line.contains(&format!("uid {user}")), "{line}");
+}
+
+#[test]
+fn a_directory_that_lost_its_identity_is_not_formatted_over_its_data() {
+    let home = dir();
+    assert!(TestBroker::start_on(home.path(), &[]).stop());
+    std::fs::remove_file(home.path().join("meta.properties")).expect("it was formatted");
+    let line = refusal(command(home.path(), &[]));
+    assert!(line.contains("log.dirs") && line.contains("meta.properties"), "{line}");
+}
+
+#[test]
+fn a_copy_of_a_voters_directory_under_another_id_is_one_line() {
+    let home = dir();
+    let in_log = ["listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0", "controller.listener.names=CONTROLLER"];
+    assert!(TestBroker::start_on(home.path(), &in_log).stop());
+    let meta = home.path().join("meta.properties");
+    let text = std::fs::read_to_string(&meta).expect("it was formatted");
+    let id = text.lines().find(|line| line.starts_with("directory.id=")).expect("it has one");
+    std::fs::write(&meta, text.replace(id, "directory.id=AAAAAAAAAAAAAAAAAAAABQ")).expect("written");
+    let line = refusal(command(home.path(), &in_log));
+    assert!(line.contains("AAAAAAAAAAAAAAAAAAAABQ"), "{line}");
+}
+
+/// `setarch` of util-linux gives the program a kernel that calls itself 2.6.
+#[test]
+fn a_kernel_before_6_1_is_one_line() {
+    let home = dir();
+    let real = command(home.path(), &[]);
+    let mut old = Command::new("setarch");
+    old.arg("--uname-2.6").arg(real.get_program()).args(real.get_args());
+    let line = refusal(old);
+    assert!(line.contains("kernel 2.6") && line.contains("6.1"), "{line}");
+    assert!(is_untouched(home.path()));
 }
 
 #[test]
@@ -70,7 +131,13 @@ fn a_directory_of_another_node_is_one_line() {
     let home = dir();
     assert!(TestBroker::start_on(home.path(), &[]).stop());
     let line = refusal(command(home.path(), &["node.id=7"]));
-    assert!(line.contains("node.id"), "{line}");
+    assert!(line.contains("node.id=1") && line.contains('7'), "{line}");
+}
+
+#[test]
+fn a_value_that_is_none_is_told_under_the_name_it_was_given_by() {
+    let line = refusal(command(dir().path(), &["node.id=x"]));
+    assert!(line.starts_with("error: node.id=x: "), "{line}");
 }
 
 #[test]

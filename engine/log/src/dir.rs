@@ -23,8 +23,8 @@ const MAX_NAME_BYTES: usize = 255;
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
     /// Another broker runs on it.
-    #[error("{0} is locked by another broker: stop that one, or give this one a directory of its own")]
-    Locked(PathBuf),
+    #[error("locked by another broker: stop that one, or give this one a directory of its own")]
+    Locked,
     /// The file system said no.
     #[error("{path}: {source}")]
     Io {
@@ -121,7 +121,7 @@ impl LogDir {
         let io = |source| DirError::Io { path: path.to_owned(), source };
         fs.create_dir_all(path).map_err(io)?;
         let lock = fs.lock(path.join(LOCK)).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => DirError::Locked(path.to_owned()),
+            io::ErrorKind::WouldBlock => DirError::Locked,
             _ => io(source),
         })?;
         Ok(LogDir { fs: fs.clone(), path: path.to_owned(), _lock: lock })

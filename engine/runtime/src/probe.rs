@@ -97,16 +97,20 @@ fn check_operations(ring: &IoUring, kernel: &str) -> Result<(), Unsupported> {
 pub(crate) fn explain(error: &io::Error, release: &str) -> Unsupported {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
-            let switch = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-            match switch.ok().and_then(|value| value.trim().parse().ok()) {
-                Some(value @ 1..) => Unsupported::SwitchedOff { value },
-                _ => Unsupported::Forbidden,
-            }
+            forbidden(std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref())
         }
         Some(libc::ENOSYS) => Unsupported::Missing,
         Some(libc::ENOMEM) => Unsupported::LockedMemory { limit: locked_memory_limit() },
         Some(libc::EINVAL) => Unsupported::OldKernel { found: release.to_owned() },
         _ => Unsupported::Other(error.to_string()),
+    }
+}
+
+/// Who forbids it, by the text of `kernel.io_uring_disabled`; kernels before 6.6 have no such switch.
+fn forbidden(switch: Option<&str>) -> Unsupported {
+    match switch.and_then(|value| value.trim().parse().ok()) {
+        Some(value @ 1..) => Unsupported::SwitchedOff { value },
+        _ => Unsupported::Forbidden,
     }
 }
 
@@ -143,6 +147,17 @@ mod tests {
         assert!(line(libc::ENOSYS).contains("CONFIG_IO_URING"));
         assert!(line(libc::EPERM).contains("seccomp") || line(libc::EPERM).contains("sysctl"));
         assert!([libc::ENOMEM, libc::ENOSYS, libc::EPERM, libc::EINVAL].iter().all(|e| !line(*e).contains('\n')));
+    }
+
+    #[test]
+    fn the_switch_of_the_kernel_is_told_from_a_filter() {
+        for value in [1, 2] {
+            let off = forbidden(Some(&format!("{value}\n")));
+            assert_eq!(off, Unsupported::SwitchedOff { value });
+            assert!(off.to_string().contains("sysctl kernel.io_uring_disabled=0"));
+        }
+        assert_eq!(forbidden(Some("0\n")), Unsupported::Forbidden);
+        assert_eq!(forbidden(None), Unsupported::Forbidden);
     }
 
     #[test]

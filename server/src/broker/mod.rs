@@ -24,7 +24,7 @@ const CONTROL_QUEUE: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be taken.
-    #[error("{listener}: cannot listen there ({error}). Is another broker running?")]
+    #[error("{listener}: cannot listen there ({error}). {}", mend_listener(.error))]
     Listen {
         /// The setting and its value.
         listener: String,
@@ -48,6 +48,15 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
+}
+
+fn mend_listener(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "Stop the other program, or name another port",
+        std::io::ErrorKind::AddrNotAvailable => "Name an address of this machine, or none for all",
+        std::io::ErrorKind::PermissionDenied => "Ports below 1024 need CAP_NET_BIND_SERVICE; name a higher one",
+        _ => "Name a host and a port of this machine",
+    }
 }
 
 /// What a started broker says of itself.

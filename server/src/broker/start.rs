@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kringle_log::{Checkpoint, LogDir, Purpose};
+use kringle_log::{Checkpoint, DirError, LogDir, Purpose};
 use kringle_runtime::{Fs, Host, Listener, Receiver, Reply, Rt, Sender, Time, channel, oneshot};
 
 use super::control::{ControlMessage, ControlThread, publish};
@@ -143,7 +143,7 @@ fn resolve(listener: &Configured) -> Result<SocketAddr, StartError> {
 
 fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartError> {
     let failed = |why: String| StartError::Directory { dir: path.display().to_string(), why };
-    let dir = LogDir::open(fs, path).map_err(|error| failed(error.to_string()))?;
+    let dir = LogDir::open(fs, path).map_err(|error| failed(unusable(path, &error)))?;
     let recovered = Recovered {
         clean: dir.clean_shutdown().map_err(|error| failed(error.to_string()))?.is_some(),
         recovery_points: dir.read_checkpoint(Checkpoint::RecoveryPoint).map_err(|error| failed(error.to_string()))?,
@@ -154,6 +154,23 @@ fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartE
         fs.sync_fs(path).map_err(|error| failed(error.to_string()))?;
     }
     Ok((dir, recovered))
+}
+
+/// What is wrong with the directory, and how to mend it.
+fn unusable(path: &std::path::Path, error: &DirError) -> String {
+    use std::io::ErrorKind;
+    let DirError::Io { source, .. } = error else { return error.to_string() };
+    let user = nix::unistd::geteuid();
+    match source.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("not writable by uid {user} ({source}). Run: install -d -o {user} {}", path.display())
+        }
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            format!("not a directory ({source}). Name one, or a path where one can be made")
+        }
+        ErrorKind::ReadOnlyFilesystem => format!("cannot be written ({source}). Name one on a writable filesystem"),
+        _ => format!("cannot be used: {source}"),
+    }
 }
 
 fn directory_error(dir: &std::path::Path, error: &std::io::Error) -> StartError {

@@ -42,8 +42,8 @@ impl BrokerConfig {
         let notices = given.keys().filter(|name| written(name)).filter_map(|name| notice(name)).collect();
 
         check_roles(&given)?;
-        check_identity(&mut given)?;
         check_values(&given)?;
+        check_identity(&mut given)?;
         check_together(&Effective::new(&given, &DynamicConfigs::default()))?;
         Ok(Loaded { config: BrokerConfig::build(given)?, notices })
     }
