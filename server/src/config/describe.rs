@@ -122,13 +122,13 @@ pub fn describe_group(overrides: &Configs, dynamic: &DynamicConfigs, broker: &Br
 /// A subscription's settings. Kafka has nothing more to say of those that nobody gave.
 pub fn describe_client_metrics(overrides: &Configs) -> Vec<ConfigEntry> {
     let entries = table::client_metrics().iter().map(|setting| {
-        let given = overrides.get(setting.name);
-        let own = given.map(|value| Synonym {
+        let given = overrides.get(setting.name).map(|raw| setting.parse(raw).map_or(raw.clone(), |v| v.to_string()));
+        let own = given.clone().map(|value| Synonym {
             name: setting.name.to_owned(),
-            value: Some(value.clone()),
+            value: Some(value),
             source: ConfigSource::ClientMetrics,
         });
-        let value = given.cloned().or_else(|| setting.default.clone());
+        let value = given.or_else(|| setting.default.clone());
         entry(setting, value, own.into_iter().collect())
     });
     sorted(entries.collect())

@@ -5,7 +5,7 @@
 //! makes of a setting and is kept true by whoever changes that. Escapes in cells: `\N` is null, `\R` is a setting that has no
 //! default, `\n`, `\t` and `\\` are themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::value::{BadValue, ConfigType, Validator, Value};
@@ -129,9 +129,13 @@ pub fn kringle() -> &'static Table {
 }
 
 impl Setting {
-    /// Parses and checks a value.
+    /// Parses and checks a value. What a checked list names twice counts once (KIP-1161).
     pub fn parse(&self, raw: &str) -> Result<Value, BadValue> {
-        let value = self.kind.parse(self.name, raw)?;
+        let mut value = self.kind.parse(self.name, raw)?;
+        if let (Validator::List { .. }, Value::List(elements)) = (&self.validator, &mut value) {
+            let mut seen = BTreeSet::new();
+            elements.retain(|element| seen.insert(element.clone()));
+        }
         self.validator.check(self.name, &value)?;
         Ok(value)
     }
@@ -240,6 +244,17 @@ mod tests {
                 assert_eq!(value.to_string(), *default, "{}", setting.name);
             }
         }
+    }
+
+    #[test]
+    fn what_a_list_names_twice_counts_once() {
+        let shown = |table: &'static Table, name: &str, raw: &str| {
+            table.get(name).unwrap().parse(raw).map(|value| value.to_string()).map_err(|bad| bad.to_string())
+        };
+        assert_eq!(shown(topic(), "cleanup.policy", "compact,delete, compact").unwrap(), "compact,delete");
+        assert!(shown(topic(), "cleanup.policy", ",").unwrap_err().contains("must not be empty"));
+        let throttled = "leader.replication.throttled.replicas";
+        assert_eq!(shown(topic(), throttled, "0:1,0:1").unwrap(), "0:1,0:1");
     }
 
     #[test]

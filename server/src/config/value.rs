@@ -46,7 +46,7 @@ pub enum Validator {
     OneOf(Vec<&'static str>),
     /// One of these, in any case.
     OneOfAnyCase(Vec<&'static str>),
-    /// A list without duplicates or empty elements.
+    /// A list without empty elements.
     List {
         /// Whether the list may be empty.
         empty: bool,
@@ -292,10 +292,6 @@ fn check_list(name: &str, elements: &[String], may_be_empty: bool, of: &[&str]) 
         let valid = if of.is_empty() { "any non-empty value".to_owned() } else { format!("[{}]", of.join(", ")) };
         let kafka = format!("Configuration '{name}' must not be empty. Valid values include: {valid}");
         return Err(BadValue { kafka, must: "must not be empty".to_owned() });
-    }
-    if elements.iter().enumerate().any(|(i, e)| elements[..i].contains(e)) {
-        let kafka = format!("Configuration '{name}' values must not be duplicated.");
-        return Err(BadValue { kafka, must: "must not name an element twice".to_owned() });
     }
     if elements.iter().any(String::is_empty) {
         let kafka = format!("Configuration '{name}' values must not be empty.");

@@ -6,6 +6,7 @@
 //! name is a legal one.
 
 mod broker;
+mod client_metrics;
 mod group;
 mod topic;
 
@@ -107,8 +108,7 @@ impl Judge<'_> {
                 self.check_broker_configs(target.name, &merged(target.current, &asked))?;
             }
             BROKER_LOGGER => return Err(self.refuse_loggers(target.name, changes)),
-            TOPIC | GROUP => {}
-            CLIENT_METRICS => return Err(Refusal::request("Client metrics are not yet served.")),
+            TOPIC | GROUP | CLIENT_METRICS => {}
             kind => return Err(Refusal::request(format!("Unknown resource type {kind}"))),
         }
         let asked = changed(target, changes)?;
@@ -128,8 +128,7 @@ impl Judge<'_> {
                 self.check_node_id(target.name)?;
                 self.check_broker_configs(target.name, &merged(&Configs::new(), configs))?;
             }
-            TOPIC | GROUP => {}
-            CLIENT_METRICS => return Err(Refusal::request("Client metrics are not yet served.")),
+            TOPIC | GROUP | CLIENT_METRICS => {}
             kind => return Err(Refusal::request(format!("Unknown resource type {kind}"))),
         }
         let named: BTreeSet<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
@@ -154,6 +153,7 @@ impl Judge<'_> {
             }
             GROUP if target.name.is_empty() => Err(Refusal::request("Default group resources are not allowed.")),
             GROUP => self.check_group_configs(&result),
+            CLIENT_METRICS => client_metrics::check(target.name, &result),
             _ => self.check_min_insync_replicas(target.name, asked),
         }
     }
@@ -252,9 +252,12 @@ fn in_list(target: &Target<'_>, change: &Change, value: &str) -> Result<String, 
     let tables = match target.kind {
         TOPIC => table::topic(),
         GROUP => table::group(),
+        // Lists, all but one, and yet Kafka lets none of them grow.
+        CLIENT_METRICS => table::client_metrics(),
         _ => table::broker(),
     };
-    let setting = tables.get(&change.name).filter(|setting| setting.kind == ConfigType::List);
+    let grows = |setting: &&table::Setting| setting.kind == ConfigType::List && target.kind != CLIENT_METRICS;
+    let setting = tables.get(&change.name).filter(grows);
     let Some(setting) = setting else {
         let operation = list_operation(change.operation).unwrap_or_default();
         let name = &change.name;
