@@ -33,6 +33,10 @@ impl Machine {
     }
 
     fn open(&mut self) -> Result<ControlPlane, ControlError> {
+        self.open_with(config())
+    }
+
+    fn open_with(&mut self, config: BrokerConfig) -> Result<ControlPlane, ControlError> {
         self.starts += 1;
         let mut next = [self.starts; 16];
         let random = Box::new(move || {
@@ -41,7 +45,7 @@ impl Machine {
         });
         let fs = self.fs();
         let dirs = [LogDir::open(&fs, Path::new(DIR)).expect("nobody else has it")];
-        ControlPlane::open(&fs, &dirs, config(), own(), None, random, 1_000)
+        ControlPlane::open(&fs, &dirs, config, own(), None, random, 1_000)
     }
 
     fn running(&mut self) -> ControlPlane {
@@ -64,6 +68,43 @@ fn create(plane: &mut ControlPlane, names: &[&str]) -> Executed {
     };
     let request = CreateTopicsRequest { topics: names.iter().map(topic).collect(), ..Default::default() };
     plane.execute(Command::CreateTopics(request), 3_000).expect("executes")
+}
+
+/// As in Kafka's stock file, where the quorum is found by `controller.quorum.bootstrap.servers`.
+fn without_voters() -> BrokerConfig {
+    let text = "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+                controller.listener.names=CONTROLLER\ncontroller.quorum.bootstrap.servers=localhost:9093\n";
+    BrokerConfig::load(Some(text), &[]).expect("good settings").config
+}
+
+#[test]
+fn a_voter_that_the_settings_do_not_name_is_in_the_log_and_stays() {
+    let mut machine = Machine::new(11);
+    for _ in 0..2 {
+        let plane = machine.open_with(without_voters()).expect("opens");
+        let voters = &plane.quorum.voters().expect("they are in the log").voters;
+        assert_eq!((voters.len(), voters[0].voter_id), (1, NODE));
+        assert_eq!(voters[0].voter_directory_id, plane.directories()[0].directory_id);
+        assert_eq!((voters[0].endpoints[0].host.as_str(), voters[0].endpoints[0].port), ("localhost", 9093));
+        assert_eq!(plane.image().kraft_version(), 1);
+    }
+}
+
+#[test]
+fn a_format_that_was_cut_off_before_its_last_file_is_done_again() {
+    let mut machine = Machine::new(12);
+    drop(machine.open_with(without_voters()).expect("opens"));
+    let fs = machine.fs();
+    let first = "00000000000000000000-0000000000.checkpoint";
+    for entry in fs.list(Path::new(DIR).join(DIRECTORY)).expect("it is there") {
+        if entry.name != first {
+            fs.remove_file(machine.metadata_file(&entry.name)).expect("removed");
+        }
+    }
+    fs.remove_file(Path::new(DIR).join("meta.properties")).expect("removed");
+    let plane = machine.open_with(without_voters()).expect("only what a format leaves was there");
+    let voters = &plane.quorum.voters().expect("they are in the log").voters;
+    assert_eq!(voters[0].voter_directory_id, plane.directories()[0].directory_id, "not the one of the first try");
 }
 
 #[test]
