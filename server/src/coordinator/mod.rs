@@ -245,7 +245,8 @@ impl Slot {
 
     fn append(self: &Rc<Self>, shard: &Rc<Shard>, id: WriteId, records: &[Record]) {
         let now_ms = shard.rt.wall_ms();
-        let mut builder = BatchBuilder::new(Compression::None);
+        let codec = Compression::from_id(shard.node.config.offsets_topic_compression_codec);
+        let mut builder = BatchBuilder::new(codec.unwrap_or_default());
         for (key, value) in records {
             builder.append(now_ms, Some(key), value.as_deref(), &[]);
         }
