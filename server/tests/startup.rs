@@ -166,3 +166,19 @@ fn topic_id(broker: &TestBroker) -> (kringle_protocol::Uuid, usize) {
     let topic = response.topics.iter().find(|topic| topic.name.as_deref() == Some("kept")).expect("it is there");
     (topic.topic_id, topic.partitions.len())
 }
+
+/// The kernel frees a killed process's rings, and the ports they listen on, only after the process is gone.
+#[test]
+fn a_killed_broker_starts_again_at_once_on_its_port() {
+    let home = dir();
+    let mut broker = TestBroker::start_on(home.path(), &[]);
+    let listeners = format!("listeners=PLAINTEXT://{}", broker.address);
+    for _ in 0..10 {
+        let clients: Vec<_> = (0..20).map(|_| broker.connect()).collect();
+        still_answers(&broker);
+        broker.kill();
+        broker = TestBroker::start_on(home.path(), &[&listeners]);
+        drop(clients);
+    }
+    still_answers(&broker);
+}
