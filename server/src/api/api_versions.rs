@@ -48,6 +48,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::UPDATE_FEATURES,
     ApiKey::DESCRIBE_CLUSTER,
     ApiKey::DESCRIBE_PRODUCERS,
+    ApiKey::LIST_CONFIG_RESOURCES,
     ApiKey::DESCRIBE_TOPIC_PARTITIONS,
 ];
 

@@ -1,11 +1,15 @@
 //! DescribeConfigs (key 32): settings of topics, this broker, all brokers and groups, as they act and where they come from.
+//! ListConfigResources (key 74): of what there are settings to describe.
 
 use kringle_protocol::ErrorCode;
 use kringle_protocol::describe_configs_request::DescribeConfigsResource;
 use kringle_protocol::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use kringle_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kringle_protocol::list_config_resources_response::ConfigResource;
+use kringle_protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResponse, ListConfigResourcesRequest, ListConfigResourcesResponse,
+};
 
 use super::Context;
 use crate::config::{
@@ -125,4 +129,41 @@ fn listed(
             value: entry.value,
         })
         .collect()
+}
+
+/// Lists resources of the types asked for, each type once; of all types if none is named. Version 0 knew only
+/// subscriptions to metrics of clients.
+pub(crate) async fn list_resources(
+    context: Context,
+    request: ListConfigResourcesRequest,
+) -> ListConfigResourcesResponse {
+    let mut asked: Vec<_> = match (context.version, request.resource_types.as_slice()) {
+        (0, _) => vec![Some(ResourceType::ClientMetrics)],
+        (_, []) => ResourceType::ALL.map(Some).to_vec(),
+        (_, types) => types.iter().map(|id| ResourceType::from_id(*id)).collect(),
+    };
+    // In Kafka's order: groups first, topics last.
+    asked.sort_unstable();
+    asked.dedup();
+    asked.reverse();
+    if asked.contains(&None) {
+        let error_code = ErrorCode::UNSUPPORTED_VERSION.into();
+        return ListConfigResourcesResponse { error_code, ..ListConfigResourcesResponse::default() };
+    }
+    let image = context.shard.image();
+    let of = |kind: ResourceType| -> Vec<String> {
+        match kind {
+            ResourceType::Topic => image.topics().map(|topic| topic.name.clone()).collect(),
+            ResourceType::Broker | ResourceType::BrokerLogger => vec![context.shard.node.node_id.to_string()],
+            // Those that nothing is set for are not known.
+            ResourceType::ClientMetrics | ResourceType::Group => {
+                let configured = image.configured().filter(|(resource, _)| resource.kind == kind);
+                configured.map(|(resource, _)| resource.name.clone()).collect()
+            }
+        }
+    };
+    let listed = asked.into_iter().flatten().flat_map(|kind| {
+        of(kind).into_iter().map(move |resource_name| ConfigResource { resource_name, resource_type: kind.id() })
+    });
+    ListConfigResourcesResponse { config_resources: listed.collect(), ..ListConfigResourcesResponse::default() }
 }

@@ -127,6 +127,7 @@ pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Res
         ApiKey::DELETE_TOPICS => call!(admin::delete_topics),
         ApiKey::CREATE_PARTITIONS => call!(admin::create_partitions),
         ApiKey::DESCRIBE_CONFIGS => call!(configs::handle),
+        ApiKey::LIST_CONFIG_RESOURCES => call!(configs::list_resources),
         ApiKey::ALTER_CONFIGS => call!(admin::alter_configs),
         ApiKey::INCREMENTAL_ALTER_CONFIGS => call!(admin::incremental_alter_configs),
         ApiKey::DESCRIBE_LOG_DIRS => call!(log_dirs::handle),

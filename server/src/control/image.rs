@@ -75,10 +75,13 @@ pub enum ResourceType {
 }
 
 impl ResourceType {
+    /// All of them.
+    pub const ALL: [ResourceType; 5] =
+        [Self::Topic, Self::Broker, Self::BrokerLogger, Self::ClientMetrics, Self::Group];
+
     /// The type of that number, if there is one.
     pub fn from_id(id: i8) -> Option<ResourceType> {
-        let all = [Self::Topic, Self::Broker, Self::BrokerLogger, Self::ClientMetrics, Self::Group];
-        all.into_iter().find(|resource| resource.id() == id)
+        Self::ALL.into_iter().find(|resource| resource.id() == id)
     }
 
     /// Kafka's number.
