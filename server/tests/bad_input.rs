@@ -174,3 +174,18 @@ fn walk(dir: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable").path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path.display().to_string()] }).collect()
 }
+
+#[test]
+fn a_frame_of_empty_texts_does_not_become_thirty_times_as_large() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    // DescribeGroups with millions of empty names of two bytes each.
+    let groups: u32 = 10_000_000;
+    let body = [&groups.to_be_bytes()[..], &vec![0; 2 * groups as usize]].concat();
+    let before = broker.rss_bytes();
+    client.send(&raw_request(15, 0, &body));
+    assert!(client.is_closed());
+    let grown = broker.rss_bytes().saturating_sub(before);
+    assert!(grown < 5 * body.len() as u64, "grew by {grown} bytes for a frame of {}", body.len());
+    still_answers(&broker);
+}

@@ -1,5 +1,6 @@
 //! DeleteRecords (key 21): raises the first offset that can be read.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kringle_protocol::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -15,20 +16,27 @@ const HIGH_WATERMARK: i64 = -1;
 /// Asks each partition's owner, then makes the new starts durable before it answers.
 pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let shard = &context.shard;
-    let mut topics = Vec::with_capacity(request.topics.len());
-    let mut moved = false;
+    // Of a partition that is named twice the last entry counts.
+    let mut asked: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
     for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
-            let deleted = delete(shard, &topic.name, asked.partition_index, asked.offset).await;
+        for partition in topic.partitions {
+            asked.entry(topic.name.clone()).or_default().insert(partition.partition_index, partition.offset);
+        }
+    }
+    let mut topics = Vec::with_capacity(asked.len());
+    let mut moved = false;
+    for (name, asked) in asked {
+        let mut partitions = Vec::with_capacity(asked.len());
+        for (partition_index, offset) in asked {
+            let deleted = delete(shard, &name, partition_index, offset).await;
             moved |= deleted.is_ok();
             partitions.push(DeleteRecordsPartitionResult {
-                partition_index: asked.partition_index,
+                partition_index,
                 low_watermark: deleted.unwrap_or(-1),
                 error_code: deleted.err().unwrap_or(ErrorCode::NONE).into(),
             });
         }
-        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+        topics.push(DeleteRecordsTopicResult { name, partitions });
     }
     if moved {
         shard.node.checkpoint_now().await;

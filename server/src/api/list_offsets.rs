@@ -2,7 +2,7 @@
 //!
 //! The look-up by time may have to read cold segments, so it runs on a helper thread over a snapshot of the log.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
@@ -30,39 +30,51 @@ const LEADER_EPOCH_FROM_VERSION: i16 = 4;
 const SPECIAL_FROM_VERSION: [(i64, i16); 4] =
     [(MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9), (EARLIEST_PENDING_UPLOAD, 11)];
 
-/// Asks each partition's owner.
+/// Asks each partition's owner. Topics and partitions are answered once each; one that is named twice is an error.
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let upto = if request.isolation_level == 1 { Upto::LastStable } else { Upto::HighWatermark };
-    let mut duplicates = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            if !seen.insert((topic.name.clone(), partition.partition_index)) {
-                duplicates.insert((topic.name.clone(), partition.partition_index));
-            }
+    let upto = match request.isolation_level {
+        0 => Ok(Upto::HighWatermark),
+        1 => Ok(Upto::LastStable),
+        _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+    };
+    let mut topics: BTreeMap<String, BTreeMap<i32, Asked>> = BTreeMap::new();
+    for topic in request.topics {
+        for partition in topic.partitions {
+            let partitions = topics.entry(topic.name.clone()).or_default();
+            partitions
+                .entry(partition.partition_index)
+                .and_modify(|asked| *asked = Asked::Twice)
+                .or_insert(Asked::Once(partition));
         }
     }
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let partitions = topic.partitions.iter().map(|asked| {
-            let duplicate = duplicates.contains(&(topic.name.clone(), asked.partition_index));
-            one(&context, &topic.name, asked, upto, duplicate)
-        });
+    let mut answered = Vec::with_capacity(topics.len());
+    for (name, partitions) in topics {
+        let partitions = partitions.iter().map(|(index, asked)| one(&context, &name, *index, asked, upto));
         let partitions = join_all(partitions).await;
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+        answered.push(ListOffsetsTopicResponse { name, partitions });
     }
-    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
+    ListOffsetsResponse { topics: answered, ..ListOffsetsResponse::default() }
+}
+
+/// How a request names a partition.
+enum Asked {
+    Once(ListOffsetsPartition),
+    Twice,
 }
 
 async fn one(
     context: &Context,
     topic: &str,
-    asked: &ListOffsetsPartition,
-    upto: Upto,
-    duplicate: bool,
+    partition_index: i32,
+    asked: &Asked,
+    upto: Result<Upto, ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
-    let found = look_up(context, topic, asked, upto, duplicate).await;
-    let answer = ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
+    let found = match (upto, asked) {
+        (Err(error), _) => Err(error),
+        (Ok(_), Asked::Twice) => Err(ErrorCode::INVALID_REQUEST),
+        (Ok(upto), Asked::Once(asked)) => look_up(context, topic, asked, upto).await,
+    };
+    let answer = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
     match found {
         Err(error) => ListOffsetsPartitionResponse { error_code: error.into(), ..answer },
         Ok(Position { offset, timestamp, leader_epoch }) => {
@@ -86,11 +98,7 @@ async fn look_up(
     topic: &str,
     asked: &ListOffsetsPartition,
     upto: Upto,
-    duplicate: bool,
 ) -> Result<Position, ErrorCode> {
-    if duplicate {
-        return Err(ErrorCode::INVALID_REQUEST);
-    }
     let timestamp = asked.timestamp;
     let too_old = SPECIAL_FROM_VERSION.iter().any(|(special, from)| *special == timestamp && context.version < *from);
     if too_old || timestamp < EARLIEST_PENDING_UPLOAD {

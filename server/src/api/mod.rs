@@ -18,6 +18,7 @@ pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod producers;
+pub(crate) mod sasl;
 pub(crate) mod topic_partitions;
 
 use std::future::Future;
@@ -31,6 +32,15 @@ use crate::net::connection::Connection;
 use crate::net::response::{FileSlice, Response};
 use crate::node::ListenerId;
 use crate::shard::Shard;
+
+/// How many times its size on the wire a request may take once decoded...
+const DECODED_TIMES: usize = 8;
+
+/// ...but never more than this above its size: what is larger is mostly records, which are not copied...
+const DECODED_EXTRA_BYTES: usize = 64 << 20;
+
+/// ...and this is granted to any, so that lists of short names pass.
+const DECODED_GRANTED_BYTES: usize = 1 << 20;
 
 /// What a request leads to.
 pub(crate) enum Answer {
@@ -79,11 +89,18 @@ impl Request {
         if !api_versions::serves(api, version) && api != ApiKey::API_VERSIONS {
             return Err(Close::UnknownVersion { api, version });
         }
-        let mut body = Reader::new(frame);
+        let limit = decoded_limit(frame.len());
+        let mut body = Reader::with_memory_limit(frame, limit);
         let header = RequestHeader::decode(&mut body, request_header_version(api, version))?;
         let client_id = header.client_id.unwrap_or_default();
         Ok(Request { key: api, version, correlation_id: header.correlation_id, client_id, body })
     }
+}
+
+/// Memory that a request's arrays and strings may take once decoded: a frame of empty strings grows some thirty times.
+fn decoded_limit(frame_bytes: usize) -> usize {
+    let grown = frame_bytes.saturating_mul(DECODED_TIMES).min(frame_bytes.saturating_add(DECODED_EXTRA_BYTES));
+    grown.saturating_add(DECODED_GRANTED_BYTES)
 }
 
 /// What a handler knows of its request besides the body.
@@ -137,6 +154,8 @@ pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Res
         ApiKey::ALTER_PARTITION_REASSIGNMENTS => call!(cluster::alter_reassignments),
         ApiKey::DESCRIBE_QUORUM => call!(admin::describe_quorum),
         ApiKey::UPDATE_FEATURES => call!(admin::update_features),
+        ApiKey::SASL_HANDSHAKE => call!(sasl::handshake),
+        ApiKey::SASL_AUTHENTICATE => call!(sasl::authenticate),
         ApiKey::DESCRIBE_PRODUCERS => call!(producers::handle),
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => call!(topic_partitions::handle),
         key => Err(Close::UnknownApi(key.into())),

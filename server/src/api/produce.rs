@@ -209,6 +209,10 @@ fn check(
     match checked {
         Err(refused) if refused.of_the_request => Err(Outcome::refused(refused, -1)),
         _ if !(-1..=1).contains(&acks) => Err(Outcome::failed(ErrorCode::INVALID_REQUIRED_ACKS)),
+        // No coordinator of transactions: no transactional id was ever given a producer.
+        _ if matches!(first_batch(bytes), Ok(Some(batch)) if batch.is_transactional()) => {
+            Err(Outcome::failed(ErrorCode::INVALID_PRODUCER_ID_MAPPING))
+        }
         _ if crate::names::is_internal(&topic.name) && !internal_allowed => {
             Err(Outcome::failed(ErrorCode::INVALID_TOPIC_EXCEPTION))
         }

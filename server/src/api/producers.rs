@@ -14,11 +14,15 @@ pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) 
     let shard = &context.shard;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let illegal = names::illegal(&topic.name);
         let known = shard.topic(&topic.name);
+        // Kafka explains what is wrong with a topic, not what is wrong with a partition.
+        let unknown = known.is_none().then(|| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.message().to_owned());
+        let message = illegal.clone().or(unknown);
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for partition in topic.partition_indexes {
             let found = match &known {
-                _ if names::illegal(&topic.name).is_some() => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+                _ if illegal.is_some() => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
                 Some(known) if (0..known.partitions).contains(&partition) => {
                     let id = known.id;
                     shard
@@ -28,7 +32,7 @@ pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) 
                 }
                 _ => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             };
-            partitions.push(answer(partition, found));
+            partitions.push(answer(partition, found, message.clone()));
         }
         topics.push(TopicResponse { name: topic.name, partitions });
     }
@@ -43,7 +47,11 @@ fn at_owner(shard: &Shard, topic: Uuid, partition: i32) -> Result<Vec<ProducerSu
     }
 }
 
-fn answer(partition_index: i32, found: Result<Vec<ProducerSummary>, ErrorCode>) -> PartitionResponse {
+fn answer(
+    partition_index: i32,
+    found: Result<Vec<ProducerSummary>, ErrorCode>,
+    error_message: Option<String>,
+) -> PartitionResponse {
     let error = found.as_ref().err().copied();
     let state = |producer: ProducerSummary| ProducerState {
         producer_id: producer.producer_id,
@@ -56,7 +64,7 @@ fn answer(partition_index: i32, found: Result<Vec<ProducerSummary>, ErrorCode>) 
     PartitionResponse {
         partition_index,
         error_code: error.unwrap_or(ErrorCode::NONE).into(),
-        error_message: error.map(|error| error.message().to_owned()),
+        error_message,
         active_producers: found.unwrap_or_default().into_iter().map(state).collect(),
     }
 }

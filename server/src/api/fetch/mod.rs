@@ -123,22 +123,21 @@ fn limit(partitions: &[FetchPartition], found: &mut [Found], max_bytes: i64, min
             continue;
         }
         waits_for += 1;
-        if let Some(slice) = found.slice.as_mut().filter(|slice| slice.len > 0) {
+        if found.len > 0 {
             let allowed = i64::from(partition.max_bytes).min(left);
             match usize::try_from(allowed) {
                 // Kafka's log refuses to read less than nothing.
                 Err(_) => *found = Found::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
                 // The first partition with anything gets one whole batch over any limit, or a consumer could be stuck.
-                Ok(allowed) if nothing_yet => slice.len = slice.len.min(allowed.max(found.first_batch_len)),
+                Ok(allowed) if nothing_yet => found.len = found.len.min(allowed.max(found.first_batch_len)),
                 // The others get no batch of which nothing could be used.
-                Ok(allowed) if allowed < found.first_batch_len => slice.len = 0,
-                Ok(allowed) => slice.len = slice.len.min(allowed),
+                Ok(allowed) if allowed < found.first_batch_len => found.len = 0,
+                Ok(allowed) => found.len = found.len.min(allowed),
             }
         }
-        let len = found.slice.as_ref().map_or(0, |slice| slice.len);
-        nothing_yet &= len == 0;
-        left = (left - i64::try_from(len).unwrap_or(i64::MAX)).max(0);
-        available += found.available.max(len);
+        nothing_yet &= found.len == 0;
+        left = (left - i64::try_from(found.len).unwrap_or(i64::MAX)).max(0);
+        available += found.available.max(found.len);
         learns |= found.error != ErrorCode::NONE || found.diverging.is_some() || found.more_follows;
     }
     learns || waits_for == 0 || available >= min_bytes
@@ -174,7 +173,8 @@ fn resolve(shard: &Shard, partitions: &[FetchPartition], body: &FetchRequest, ve
             topic,
             partition: partition.partition,
             fetch_offset: partition.fetch_offset,
-            current_leader_epoch: partition.current_leader_epoch,
+            // Here, unlike elsewhere, any negative epoch is none.
+            current_leader_epoch: partition.current_leader_epoch.max(-1),
             last_fetched_epoch: partition.last_fetched_epoch,
             max_bytes: usize::try_from(partition.max_bytes).unwrap_or(0).min(shard.node.config.fetch_max_bytes),
             upto: upto.unwrap_or(Upto::HighWatermark),
@@ -222,10 +222,10 @@ fn respond(
             shard.metrics.fetch_errors.add(1);
         }
         let mut data = partition_data(shard, partition, &found, version);
-        if let Some(slice) = found.slice.filter(|slice| slice.len > 0) {
+        if let Some(slice) = found.slice.filter(|_| found.len > 0) {
             data.records =
-                Records::External { len: u32::try_from(slice.len).expect("below fetch.max.bytes and a batch") };
-            slices.push((answered.len(), slice));
+                Records::External { len: u32::try_from(found.len).expect("below fetch.max.bytes and a batch") };
+            slices.push((answered.len(), FileSlice { len: found.len, ..slice }));
         }
         answered.push((partition, data));
     }
@@ -282,5 +282,70 @@ fn partition_data(shard: &Shard, partition: &FetchPartition, found: &Found, vers
         current_leader,
         records: Records::Inline(bytes::Bytes::new()),
         ..PartitionData::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(max_bytes: i32) -> FetchPartition {
+        FetchPartition {
+            topic: "t".to_owned(),
+            topic_id: Uuid::ZERO,
+            partition: 0,
+            fetch_offset: 0,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            max_bytes,
+        }
+    }
+
+    /// A partition with so many bytes to give, the first batch of which has so many.
+    fn with(len: usize, first_batch_len: usize) -> Found {
+        Found { len, first_batch_len, available: len, ..Found::failed(ErrorCode::NONE) }
+    }
+
+    /// What is sent of each partition under these limits, and whether it is enough.
+    fn limited(partitions: &[i32], mut found: Vec<Found>, max_bytes: i64, min_bytes: usize) -> (Vec<usize>, bool) {
+        let partitions: Vec<_> = partitions.iter().map(|max_bytes| asked(*max_bytes)).collect();
+        let enough = limit(&partitions, &mut found, max_bytes, min_bytes);
+        (found.iter().map(|found| found.len).collect(), enough)
+    }
+
+    #[test]
+    fn the_first_batch_comes_whole_over_any_limit_and_only_the_first() {
+        assert_eq!(limited(&[1, 1000], vec![with(900, 300), with(900, 300)], 1000, 1), (vec![300, 700], true));
+        assert_eq!(limited(&[1000, 1000], vec![with(900, 300), with(900, 300)], 1, 1), (vec![300, 0], true));
+        assert_eq!(limited(&[1000, 1], vec![with(0, 0), with(900, 300)], 1, 1), (vec![0, 300], true));
+    }
+
+    #[test]
+    fn what_is_left_of_the_limit_is_used_only_if_a_batch_fits_in() {
+        assert_eq!(limited(&[1000, 1000], vec![with(900, 300), with(900, 300)], 1199, 1), (vec![900, 0], true));
+        assert_eq!(limited(&[1000, 1000], vec![with(900, 300), with(900, 300)], 1300, 1), (vec![900, 400], true));
+    }
+
+    #[test]
+    fn a_negative_limit_is_an_error_where_there_is_something_to_read() {
+        let (partitions, mut found) = ([asked(-1), asked(-1)], [with(0, 0), with(900, 300)]);
+        assert!(limit(&partitions, &mut found, 1000, 1));
+        assert_eq!(found.map(|found| found.error), [ErrorCode::NONE, ErrorCode::UNKNOWN_SERVER_ERROR]);
+    }
+
+    #[test]
+    fn an_unknown_partition_does_not_hurry_a_fetch_that_also_waits_for_another() {
+        let nowhere = || Found { nowhere: true, ..Found::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) };
+        assert_eq!(limited(&[1000, 1000], vec![nowhere(), with(0, 0)], 1000, 1), (vec![0, 0], false));
+        assert_eq!(limited(&[1000], vec![nowhere()], 1000, 1), (vec![0], true));
+        let failed = Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE);
+        assert_eq!(limited(&[1000, 1000], vec![failed, with(0, 0)], 1000, 1), (vec![0, 0], true));
+    }
+
+    #[test]
+    fn a_slice_at_the_end_of_its_segment_does_not_wait_for_bytes_that_come_from_the_next() {
+        let last = Found { more_follows: true, ..with(10, 10) };
+        assert_eq!(limited(&[1000], vec![last], 1000, 500), (vec![10], true));
+        assert_eq!(limited(&[1000], vec![with(10, 10)], 1000, 500), (vec![10], false));
     }
 }

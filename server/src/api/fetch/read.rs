@@ -29,7 +29,9 @@ pub(super) struct Found {
     pub(super) high_watermark: i64,
     pub(super) last_stable_offset: i64,
     pub(super) log_start_offset: i64,
+    /// Where the bytes are; of these the first `len` are sent.
     pub(super) slice: Option<FileSlice>,
+    pub(super) len: usize,
     pub(super) first_batch_len: usize,
     /// Bytes from the fetch offset on, at most `max_bytes`: what counts towards `min.bytes`.
     pub(super) available: usize,
@@ -51,6 +53,7 @@ impl Found {
             last_stable_offset: -1,
             log_start_offset: -1,
             slice: None,
+            len: 0,
             first_batch_len: 0,
             available: 0,
             aborted: None,
@@ -117,6 +120,7 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
         Ok(slice) => {
             found.first_batch_len = slice.first_batch_len;
             found.more_follows = slice.more_follows;
+            found.len = slice.len;
             found.available = slice.len.min(wanted.max_bytes);
             found.aborted = matches!(wanted.upto, Upto::LastStable).then_some(slice.aborted);
             found.slice = slice.file.map(|file| FileSlice { file, position: slice.position, len: slice.len });
@@ -125,9 +129,9 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
     }
 }
 
-/// What Kafka answers to a client whose idea of the leader epoch differs from the leader's.
+/// What Kafka answers to a client whose idea of the leader epoch differs from the leader's; -1 is no idea.
 pub(crate) fn epoch_error(partition: &Readable, current_leader_epoch: i32) -> Option<ErrorCode> {
-    if current_leader_epoch < 0 {
+    if current_leader_epoch == -1 {
         return None;
     }
     match current_leader_epoch.cmp(&partition.leader_epoch()) {

@@ -269,3 +269,72 @@ fn partitions(body: &FetchRequest) -> Vec<FetchPartition> {
     }
     asked
 }
+
+#[cfg(test)]
+mod tests {
+    use kringle_protocol::fetch_request::{self, FetchTopic, ForgottenTopic};
+
+    use super::*;
+
+    fn request(session_id: i32, session_epoch: i32, asked: &[(i32, i64)], forgotten: &[i32]) -> FetchRequest {
+        let partition = |(partition, fetch_offset): &(i32, i64)| fetch_request::FetchPartition {
+            partition: *partition,
+            fetch_offset: *fetch_offset,
+            ..Default::default()
+        };
+        let partitions: Vec<_> = asked.iter().map(partition).collect();
+        let forgotten = ForgottenTopic { topic: "t".to_owned(), partitions: forgotten.to_vec(), ..Default::default() };
+        FetchRequest {
+            session_id,
+            session_epoch,
+            topics: vec![FetchTopic { topic: "t".to_owned(), partitions, ..Default::default() }],
+            forgotten_topics_data: vec![forgotten],
+            ..Default::default()
+        }
+    }
+
+    fn go(sessions: &mut Sessions, request: &FetchRequest) -> Context {
+        match sessions.begin(request, 11, Time::default()) {
+            Decision::Go(context) => context,
+            Decision::Refused(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn asked(context: &Context) -> Vec<(i32, i64)> {
+        context.partitions.iter().map(|ask| (ask.partition, ask.fetch_offset)).collect()
+    }
+
+    /// Answers with nothing; the session's id.
+    fn answer(sessions: &mut Sessions, context: &Context) -> i32 {
+        let answers: Vec<_> = context.partitions.iter().map(|ask| (ask, PartitionData::default())).collect();
+        sessions.finish(context, &answers).0
+    }
+
+    #[test]
+    fn of_a_partition_named_twice_the_later_entry_counts() {
+        let mut sessions = Sessions::new(10, 1);
+        let context = go(&mut sessions, &request(0, -1, &[(0, 5), (1, 6), (0, 7)], &[]));
+        assert_eq!(asked(&context), [(0, 7), (1, 6)]);
+    }
+
+    #[test]
+    fn what_is_named_and_forgotten_in_one_request_is_forgotten() {
+        let mut sessions = Sessions::new(10, 1);
+        let context = go(&mut sessions, &request(0, 0, &[(0, 0), (1, 0)], &[]));
+        let id = answer(&mut sessions, &context);
+        let context = go(&mut sessions, &request(id, 1, &[(0, 9), (2, 9)], &[0]));
+        assert_eq!(asked(&context), [(1, 0), (2, 9)]);
+    }
+
+    #[test]
+    fn a_session_that_has_lost_its_last_partition_is_gone() {
+        let mut sessions = Sessions::new(10, 1);
+        let context = go(&mut sessions, &request(0, 0, &[(0, 0)], &[]));
+        let id = answer(&mut sessions, &context);
+        assert_eq!(sessions.len(), 1);
+        let context = go(&mut sessions, &request(id, 1, &[], &[0]));
+        assert_eq!((answer(&mut sessions, &context), sessions.len()), (0, 0));
+        let refused = sessions.begin(&request(id, 2, &[], &[]), 11, Time::default());
+        assert!(matches!(refused, Decision::Refused(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)));
+    }
+}
