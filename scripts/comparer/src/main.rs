@@ -141,6 +141,15 @@ fn not_compared(kafka: &Broker, kringle: &Broker, common: &Common) {
     }
 }
 
+/// The first sample of each API and version.
+fn firsts(samples: Vec<Sample>) -> BTreeMap<(String, i16), Sample> {
+    let mut firsts = BTreeMap::new();
+    for sample in samples {
+        firsts.entry((sample.api.clone(), sample.version)).or_insert(sample);
+    }
+    firsts
+}
+
 /// Keeps one body for each API and version, and sends it cut and lengthened at the end.
 struct Spoiler {
     now_ms: i64,
@@ -148,10 +157,11 @@ struct Spoiler {
 }
 
 impl Spoiler {
+    /// Takes the first body that each broker answered: of the same step, however often one had to be asked again.
     fn keep(&mut self, kafka: Vec<Sample>, kringle: Vec<Sample>) {
-        for (kafka, kringle) in kafka.into_iter().zip(kringle) {
-            let key = (kafka.api.clone(), kafka.version);
-            if key == (kringle.api.clone(), kringle.version) {
+        let mut kringle = firsts(kringle);
+        for (key, kafka) in firsts(kafka) {
+            if let Some(kringle) = kringle.remove(&key) {
                 self.samples.entry(key).or_insert((kafka, kringle));
             }
         }
