@@ -128,3 +128,23 @@ fn an_idempotent_producers_window_survives_a_restart() {
     let next = client.call(4, &init);
     assert!(next.producer_id > id.producer_id, "ids are never handed out twice");
 }
+
+#[test]
+fn a_producer_without_patience_still_gets_its_yes_from_stable_storage() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let broker = TestBroker::start_on(home.path(), &[]);
+    let mut client = broker.connect();
+    client.create_topic("t", 1);
+    for (offset, timeout_ms) in [(0, 0), (1, -1), (2, i32::MIN)] {
+        let request = support::produce_request("t", 0, -1, batch(Compression::None, &[b"v"]));
+        let request = kringle_protocol::messages::ProduceRequest { timeout_ms, ..request };
+        let response = client.call(9, &request);
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (0, offset), "timeout {timeout_ms}");
+        // Only what is on stable storage is below the high watermark.
+        assert_eq!(client.high_watermark("t", 0), offset + 1);
+    }
+    broker.kill();
+    let again = TestBroker::start_on(home.path(), &[]);
+    assert_eq!(again.connect().high_watermark("t", 0), 3);
+}
