@@ -354,8 +354,9 @@ impl<'a> Run<'a> {
         let group = self.scope.value(group)?;
         let find = fields([("key_type", Value::Int(0)), ("coordinator_keys", Value::Array(vec![group.clone()]))]);
         self.poll("FindCoordinator", &find, |answer| !has_error(answer, &COORDINATOR_NOT_READY))?;
-        let heartbeat = fields([("group_id", group), ("member_id", Value::String("nobody".into()))]);
-        self.poll("Heartbeat", &heartbeat, |answer| !has_error(answer, &COORDINATOR_NOT_READY))?;
+        // A heartbeat would not do: one that comes while groups are loaded is answered as if all were well.
+        let describe = fields([("groups", Value::Array(vec![group]))]);
+        self.poll("DescribeGroups", &describe, |answer| !has_error(answer, &COORDINATOR_NOT_READY))?;
         Ok(())
     }
 

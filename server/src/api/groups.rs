@@ -1,5 +1,7 @@
 //! The APIs of consumer groups (keys 10 to 16, 42): each finds the group's coordinator and passes on what it answers.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use kringle_protocol::ErrorCode;
 use kringle_protocol::find_coordinator_response::Coordinator;
@@ -109,10 +111,12 @@ pub(crate) async fn list(context: Context, request: ListGroupsRequest) -> ListGr
     response
 }
 
-/// DeleteGroups: each group by its own coordinator.
+/// DeleteGroups: each group once, by its own coordinator.
 pub(crate) async fn delete(context: Context, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let context = &context;
-    let results = request.groups_names.into_iter().map(|group_id| async move {
+    let mut seen = BTreeSet::new();
+    let once = request.groups_names.into_iter().filter(|group_id| seen.insert(group_id.clone()));
+    let results = once.map(|group_id| async move {
         coordinate!(context, DeleteGroups, group_id, GroupRequest::DeleteGroups(vec![group_id.clone()]))
     });
     let results = join_all(results).await.into_iter().flatten().collect();

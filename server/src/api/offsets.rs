@@ -38,13 +38,13 @@ pub(crate) async fn commit(context: Context, mut request: OffsetCommitRequest) -
                     .partition(|partition| (0..partitions).contains(&partition.partition_index));
                 if !bad.is_empty() {
                     let bad = OffsetCommitRequestTopic { partitions: bad, ..topic.clone() };
-                    refused.push(refuse(bad, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+                    add(&mut refused, refuse(bad, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
                 }
                 if !good.is_empty() {
                     known.push(OffsetCommitRequestTopic { partitions: good, ..topic });
                 }
             }
-            Err(error) => refused.push(refuse(topic, error)),
+            Err(error) => add(&mut refused, refuse(topic, error)),
         }
     }
     if known.is_empty() {
@@ -53,15 +53,21 @@ pub(crate) async fn commit(context: Context, mut request: OffsetCommitRequest) -
     request.topics = known;
     let mut response =
         coordinate!(context, OffsetCommit, request.group_id.clone(), GroupRequest::OffsetCommit(request));
-    // What was refused here comes first, as in Kafka.
-    for topic in std::mem::replace(&mut response.topics, refused) {
-        let same = |have: &&mut OffsetCommitResponseTopic| have.name == topic.name && have.topic_id == topic.topic_id;
-        match response.topics.iter_mut().find(same) {
-            Some(have) => have.partitions.extend(topic.partitions),
-            None => response.topics.push(topic),
+    if !refused.is_empty() {
+        // What was refused here comes first, as in Kafka.
+        for topic in std::mem::replace(&mut response.topics, refused) {
+            add(&mut response.topics, topic);
         }
     }
     response
+}
+
+/// Adds a topic, or its partitions to those of the topic that is there already.
+fn add(topics: &mut Vec<OffsetCommitResponseTopic>, topic: OffsetCommitResponseTopic) {
+    match topics.iter_mut().find(|have| have.name == topic.name && have.topic_id == topic.topic_id) {
+        Some(have) => have.partitions.extend(topic.partitions),
+        None => topics.push(topic),
+    }
 }
 
 /// Fills in the name or the id, whichever is missing; the number of partitions.
@@ -141,30 +147,41 @@ async fn fetch_group(
 
 /// Forgets offsets that nobody subscribes to.
 pub(crate) async fn delete(context: Context, mut request: OffsetDeleteRequest) -> OffsetDeleteResponse {
-    let mut unknown = Vec::new();
-    for topic in &mut request.topics {
-        let partitions = context.shard.topic(&topic.name).map_or(0, |topic| topic.partitions);
+    let mut refused = Vec::new();
+    let mut known = Vec::with_capacity(request.topics.len());
+    for mut topic in std::mem::take(&mut request.topics) {
+        let found = context.shard.topic(&topic.name);
+        let partitions = found.as_ref().map_or(0, |topic| topic.partitions);
         let (good, bad): (Vec<_>, Vec<_>) =
             topic.partitions.drain(..).partition(|partition| (0..partitions).contains(&partition.partition_index));
-        topic.partitions = good;
-        if !bad.is_empty() {
-            unknown.push(OffsetDeleteResponseTopic {
-                name: topic.name.clone(),
-                partitions: bad
-                    .into_iter()
-                    .map(|partition| OffsetDeleteResponsePartition {
-                        partition_index: partition.partition_index,
-                        error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into(),
-                    })
-                    .collect(),
+        if found.is_none() || !bad.is_empty() {
+            let partitions = bad.into_iter().map(|partition| OffsetDeleteResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into(),
             });
+            let name = topic.name.clone();
+            add_deleted(&mut refused, OffsetDeleteResponseTopic { name, partitions: partitions.collect() });
+        }
+        if !good.is_empty() {
+            topic.partitions = good;
+            known.push(topic);
         }
     }
-    request.topics.retain(|topic| !topic.partitions.is_empty());
+    request.topics = known;
     let mut response =
         coordinate!(context, OffsetDelete, request.group_id.clone(), GroupRequest::OffsetDelete(request));
-    if response.error_code == 0 {
-        response.topics.extend(unknown);
+    if response.error_code == 0 && !refused.is_empty() {
+        for topic in std::mem::replace(&mut response.topics, refused) {
+            add_deleted(&mut response.topics, topic);
+        }
     }
     response
+}
+
+/// The same as [`add`], for OffsetDelete.
+fn add_deleted(topics: &mut Vec<OffsetDeleteResponseTopic>, topic: OffsetDeleteResponseTopic) {
+    match topics.iter_mut().find(|have| have.name == topic.name) {
+        Some(have) => have.partitions.extend(topic.partitions),
+        None => topics.push(topic),
+    }
 }
