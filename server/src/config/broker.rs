@@ -22,8 +22,6 @@ pub struct BrokerConfig {
     pub listeners: Vec<Listener>,
     /// Where other nodes would reach the controller; often none.
     pub controller_listeners: Vec<Listener>,
-    /// `inter.broker.listener.name`
-    pub inter_broker_listener_name: Option<String>,
     /// `log.dirs` or `log.dir`; exactly one so far, which holds the metadata log too.
     pub log_dirs: Vec<PathBuf>,
     /// `num.partitions` of a topic that is created without a count.
@@ -73,8 +71,6 @@ pub struct BrokerConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval: Duration,
-    /// `offsets.commit.timeout.ms`
-    pub offsets_commit_timeout: Duration,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `group.initial.rebalance.delay.ms`
@@ -96,12 +92,6 @@ pub struct BrokerConfig {
     pub connections_max_idle: Duration,
     /// `socket.request.max.bytes`: the largest frame that is read.
     pub socket_request_max_bytes: usize,
-    /// `socket.listen.backlog.size`
-    pub socket_listen_backlog_size: i32,
-    /// `socket.send.buffer.bytes`; none (-1) leaves it to the system.
-    pub socket_send_buffer_bytes: Option<usize>,
-    /// `socket.receive.buffer.bytes`; likewise.
-    pub socket_receive_buffer_bytes: Option<usize>,
 
     /// `kringle.shards`; none for one per core.
     pub shards: Option<usize>,
@@ -166,7 +156,6 @@ impl BrokerConfig {
             controller_listeners: listeners.controller,
             log_dirs: log_dirs(&settings),
             rack: settings.text("broker.rack"),
-            inter_broker_listener_name: settings.text("inter.broker.listener.name"),
             num_partitions: settings.int32("num.partitions"),
             default_replication_factor: settings.int16("default.replication.factor"),
             auto_create_topics_enable: settings.boolean("auto.create.topics.enable"),
@@ -189,7 +178,6 @@ impl BrokerConfig {
             offsets_topic_compression_codec: codec(&settings)?,
             offsets_retention_ms: settings.long("offsets.retention.minutes") * 60_000,
             offsets_retention_check_interval: settings.ms("offsets.retention.check.interval.ms"),
-            offsets_commit_timeout: settings.ms("offsets.commit.timeout.ms"),
             offset_metadata_max_bytes: settings.count("offset.metadata.max.bytes"),
             group_initial_rebalance_delay_ms: settings.int32("group.initial.rebalance.delay.ms"),
             group_min_session_timeout_ms: settings.int32("group.min.session.timeout.ms"),
@@ -200,9 +188,6 @@ impl BrokerConfig {
             max_connections_per_ip_overrides: per_ip_overrides(&settings)?,
             connections_max_idle: settings.ms("connections.max.idle.ms"),
             socket_request_max_bytes: settings.count("socket.request.max.bytes"),
-            socket_listen_backlog_size: settings.int32("socket.listen.backlog.size"),
-            socket_send_buffer_bytes: settings.count_unless_negative("socket.send.buffer.bytes"),
-            socket_receive_buffer_bytes: settings.count_unless_negative("socket.receive.buffer.bytes"),
             shards: Some(settings.count("kringle.shards")).filter(|&n| n > 0),
             admin_listener: admin_listener(&settings)?,
             durable_acks: settings.boolean("kringle.durable.acks"),
@@ -295,10 +280,6 @@ impl Settings<'_> {
     /// Numbers below 0, where Kafka allows them, count as 0.
     fn count(&self, name: &str) -> usize {
         usize::try_from(self.long(name).max(0)).expect("not negative, and usize has 64 bits")
-    }
-
-    fn count_unless_negative(&self, name: &str) -> Option<usize> {
-        usize::try_from(self.long(name)).ok()
     }
 
     /// Negative times mean never.
