@@ -1,13 +1,14 @@
 //! The start: see the module above for the order.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kringle_log::{Checkpoint, DirError, LogDir, Purpose};
 use kringle_runtime::{Fs, Host, Listener, Receiver, Reply, Rt, Sender, Time, channel, oneshot};
+use nix::errno::Errno;
 
 use super::control::{ControlMessage, ControlThread, publish};
 use super::{StartError, Started};
@@ -110,12 +111,16 @@ async fn listen(rt: &Rt, config: &mut BrokerConfig) -> Result<Vec<Bound>, StartE
 /// The kernel takes a killed process's rings apart after the process is gone, and a listening socket with them: whoever
 /// starts it again at once may find the port still taken.
 async fn take_port(rt: &Rt, configured: &Configured) -> Result<Listener, StartError> {
-    let address = resolve(configured)?;
+    let mut address = resolve(configured)?;
     let deadline = rt.now() + PORT_PATIENCE;
     loop {
         match rt.listen(address) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && rt.now() < deadline => {
                 rt.sleep(PORT_RETRY_EVERY).await;
+            }
+            // A machine without IPv6: all addresses are those of IPv4.
+            Err(error) if is_without_ipv6(&error) && address.ip() == Ipv6Addr::UNSPECIFIED => {
+                address.set_ip(Ipv4Addr::UNSPECIFIED.into());
             }
             taken => {
                 return taken.map_err(|error| StartError::Listen { listener: shown(configured), error });
@@ -124,13 +129,18 @@ async fn take_port(rt: &Rt, configured: &Configured) -> Result<Listener, StartEr
     }
 }
 
+fn is_without_ipv6(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
 fn shown(listener: &Configured) -> String {
     format!("listeners={}://{}:{}", listener.name, listener.host.as_deref().unwrap_or_default(), listener.port)
 }
 
 fn resolve(listener: &Configured) -> Result<SocketAddr, StartError> {
     let Some(host) = &listener.host else {
-        return Ok(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), listener.port));
+        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), listener.port));
     };
     let mut addresses = (host.as_str(), listener.port)
         .to_socket_addrs()
