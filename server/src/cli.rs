@@ -1,6 +1,6 @@
 //! The command line: what a person types and reads.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,13 +45,22 @@ pub fn main() -> ExitCode {
         .with_ansi(colours)
         .with_target(false)
         .with_max_level(level())
+        // It would panic where nobody listens to the standard error any more.
+        .log_internal_errors(false)
         .init();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(std::io::stderr(), &format!("error: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says a line to a person, who may be gone: a closed pipe must not end a broker, nor keep it from stopping.
+fn say(mut to: impl Write, line: &str) {
+    if writeln!(to, "{line}").and_then(|()| to.flush()).is_err() {
+        tracing::debug!("nobody listens: {line}");
     }
 }
 
@@ -70,23 +79,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     config.set_hostname(|| host.canonical_name());
     let mut broker = broker::start(&host, config).map_err(|error| error.to_string())?;
     let started = kringle_runtime::block_on(broker.started()).map_err(|error| error.to_string())?;
-    println!("{}", banner(&started, &host.describe()));
+    say(std::io::stdout(), &banner(&started, &host.describe()));
 
-    let (ended, told) = std::sync::mpsc::channel();
-    let watcher = {
-        let stopper = broker.stopper();
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Ok(signal) = stop_signals.wait() {
-                eprintln!("{signal}: stopping");
-                stopper.stop();
-            }
-            ended.send(()).ok()
-        })
+    let stopper = broker.stopper();
+    let watch = move || {
+        if let Ok(signal) = stop_signals.wait() {
+            stopper.stop();
+            say(std::io::stderr(), &format!("{signal}: stopping"));
+        }
     };
-    drop((watcher, told));
+    let watcher = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+    // It waits for a signal as long as the process lives; nobody waits for it.
+    drop(watcher.map_err(|error| format!("no thread waits for signals: {error}"))?);
     let end = kringle_runtime::block_on(broker.ended());
     if end.is_ok() {
-        println!("stopped");
+        say(std::io::stdout(), "stopped");
     }
     end
 }

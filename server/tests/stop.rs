@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kringle_log::Compression;
 use kringle_protocol::messages::{FetchRequest, FindCoordinatorRequest, JoinGroupRequest, ProduceRequest};
 use nix::sys::signal::Signal;
-use support::{TestBroker, batch, produce_request};
+use nix::unistd::Pid;
+use support::{TestBroker, batch, command, produce_request};
 
 /// No client may hold a stop up for longer.
 const QUICK: Duration = Duration::from_secs(2);
@@ -78,6 +81,26 @@ fn both_signals_end_it_at_once_whatever_clients_wait_for() {
         let again = TestBroker::start_on(home.path(), &[]);
         assert_eq!(again.connect().high_watermark("t", 0), 1, "what was whole is kept, and nothing else");
     }
+}
+
+/// `kringle | head` leaves it with pipes that nobody reads.
+#[test]
+fn it_stops_too_where_nobody_reads_what_it_says() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut command = command(home.path(), &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let said = BufReader::new(child.stdout.take().expect("piped"));
+    assert!(said.lines().any(|line| line.expect("readable").contains("ready in")));
+    drop(child.stderr.take());
+    let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
+    nix::sys::signal::kill(pid, Signal::SIGTERM).expect("signalled");
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait()));
+    let Ok(status) = ended.recv_timeout(QUICK) else {
+        nix::sys::signal::kill(pid, Signal::SIGKILL).expect("signalled");
+        panic!("it does not stop");
+    };
+    assert_eq!(status.expect("waited for").code(), Some(0));
 }
 
 /// A producer that does not hear of a batch sends it again, and a start remembers only its last one.
