@@ -36,7 +36,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_settings {
-        print!("{}", list_settings());
+        say(std::io::stdout(), list_settings().trim_end());
         return ExitCode::SUCCESS;
     }
     let colours = std::io::stderr().is_terminal();
