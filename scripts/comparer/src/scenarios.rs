@@ -2,9 +2,10 @@
 
 use crate::scenario::{Scenario, parse};
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("cluster.txt", include_str!("../scenarios/cluster.txt")),
     ("produce.txt", include_str!("../scenarios/produce.txt")),
+    ("refused.txt", include_str!("../scenarios/refused.txt")),
     ("fetch.txt", include_str!("../scenarios/fetch.txt")),
     ("offsets.txt", include_str!("../scenarios/offsets.txt")),
     ("groups.txt", include_str!("../scenarios/groups.txt")),

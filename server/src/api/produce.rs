@@ -150,6 +150,12 @@ fn check_all(
             }
         }
     }
+    let unknown_codec = outcomes.iter().flatten().find(|outcome| outcome.error == ErrorCode::UNKNOWN_SERVER_ERROR);
+    if let Some(outcome) = unknown_codec.cloned() {
+        // In versions before zstd Kafka stumbles over it while it looks at the request, and gives up all of it.
+        outcomes.fill(Some(outcome));
+        return Vec::new();
+    }
     parts.into_iter().flatten().collect()
 }
 
