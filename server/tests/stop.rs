@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use support::{TestBroker, batch, command, produce_request};
 
 /// No client may hold a stop up for longer.
-const QUICK: Duration = Duration::from_secs(2);
+const QUICK: Duration = Duration::from_secs(5);
 
 /// A fetch that nothing answers for half a minute.
 fn long_poll(fetch_offset: i64) -> FetchRequest {

@@ -10,7 +10,7 @@ use super::control::ControlThread;
 use crate::shard::checkpoint::Offsets;
 
 /// How long the requests under way may take to be answered before the logs are closed.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Stops everything in order.
 pub(super) async fn stop(thread: &mut ControlThread) -> Result<(), String> {
