@@ -284,12 +284,12 @@ async fn commits(rt: &Rt, dir: &std::path::Path) {
                     .iter()
                     .map(|file| {
                         let (rt2, file, (reply, answer)) = (rt.clone(), file.clone(), oneshot());
-                        rt.spawn(async move { reply.send(rt2.datasync(&file).await.unwrap()) });
+                        rt.spawn(async move { reply.send(rt2.datasync(&file).await) });
                         answer
                     })
                     .collect();
                 for one in done {
-                    one.await.unwrap();
+                    one.await.unwrap().unwrap();
                 }
             }
         });

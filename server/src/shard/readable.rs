@@ -3,7 +3,7 @@
 //! The owner alone appends, writes, rolls and deletes. Any shard may take the log's lock for a look-up, and wait for
 //! progress. The lock is held to find or to change positions, never for a write of records, an fsync or a wait: the
 //! owner meets a reader there for less than a message between two shards costs (docs/decisions/fetch-without-a-hop.md).
-//! No other lock is taken under it.
+//! Under it only an index takes a lock, of its own page.
 
 use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
