@@ -142,11 +142,12 @@ impl Connection {
         loop {
             let frame =
                 shard.rt.timeout(shard.node.config.connections_max_idle, frames.next()).await.ok_or(End::Idle)??;
-            shard.metrics.requests.add(1);
-            self.request(frame).await?;
+            // Before the request, not after: what has arrived but is not begun must not happen when nobody will be told.
             if self.closing.get() || self.draining.get() {
                 return Err(End::Closing);
             }
+            shard.metrics.requests.add(1);
+            self.request(frame).await?;
         }
     }
 
@@ -154,10 +155,16 @@ impl Connection {
         let request = api::Request::parse(frame, self.listener)?;
         if request.key == ApiKey::PRODUCE {
             self.wait_until(|outstanding| outstanding < MAX_PIPELINED).await;
+            if self.closing.get() {
+                return Ok(());
+            }
             self.push(Queued::Pending(produce::start(self, request)?));
             return Ok(());
         }
         self.wait_until(|outstanding| outstanding == 0).await;
+        if self.closing.get() {
+            return Ok(());
+        }
         match api::handle(self, request).await? {
             Answer::Response(response) => self.push(Queued::Ready(response)),
             Answer::Nothing => {}
