@@ -17,20 +17,29 @@ impl Coordinator {
             let response = OffsetDeleteResponse { error_code: code.code(), ..OffsetDeleteResponse::default() };
             return self.turn.reply(token, GroupResponse::OffsetDelete(response));
         }
+        let group = &*request.group_id;
         let mut topics = Vec::with_capacity(request.topics.len());
+        // Looked up before anything is deleted: Kafka writes a tombstone for each mention of an offset that was there.
+        let mut there = Vec::new();
         for topic in request.topics {
-            let subscribed = self.groups.get(&*request.group_id).is_some_and(|g| g.is_subscribed_to(&topic.name));
+            let subscribed = self.groups.get(group).is_some_and(|group| group.is_subscribed_to(&topic.name));
+            let code = if subscribed { ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC } else { ErrorCode::NONE };
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
                 let index = partition.partition_index;
-                let code = if subscribed {
-                    ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
-                } else {
-                    self.delete_offset(&request.group_id, &topic.name, index).err().unwrap_or(ErrorCode::NONE)
-                };
+                if !subscribed && self.has_offset(group, &topic.name, index) {
+                    there.push((topics.len(), partitions.len()));
+                }
                 partitions.push(OffsetDeleteResponsePartition { partition_index: index, error_code: code.code() });
             }
             topics.push(OffsetDeleteResponseTopic { name: topic.name, partitions });
+        }
+        for (topic, partition) in there {
+            let OffsetDeleteResponseTopic { name, partitions } = &mut topics[topic];
+            let partition = &mut partitions[partition];
+            if let Err(code) = self.stage(group, name, partition.partition_index, None) {
+                partition.error_code = code.code();
+            }
         }
         let response = OffsetDeleteResponse { topics, ..OffsetDeleteResponse::default() };
         self.reply_after_writes(token, GroupResponse::OffsetDelete(response));
@@ -48,10 +57,9 @@ impl Coordinator {
         Ok(())
     }
 
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), ErrorCode> {
-        let is_there = self.offsets.read(group, topic, partition, Reading::Latest).is_some()
-            || self.transactions.is_pending(group, topic, partition);
-        if is_there { self.stage(group, topic, partition, None) } else { Ok(()) }
+    fn has_offset(&self, group: &str, topic: &str, partition: i32) -> bool {
+        self.offsets.read(group, topic, partition, Reading::Latest).is_some()
+            || self.transactions.is_pending(group, topic, partition)
     }
 
     pub(super) fn delete_groups(&mut self, token: ReplyToken, groups: Vec<String>) {
