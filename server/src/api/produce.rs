@@ -239,10 +239,10 @@ fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, answer: impl FnOnce(&
             gather.add(slot, Outcome::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER));
             continue;
         };
-        let log_start_offset = partition.log().log_start_offset();
         let batch = match checked {
             Ok(batch) => batch,
             Err(refused) => {
+                let log_start_offset = partition.log().log_start_offset();
                 gather.add(slot, Outcome::refused(refused, log_start_offset));
                 continue;
             }
@@ -260,6 +260,7 @@ fn append(shard: &Rc<Shard>, parts: Vec<Part>, acks: Acks, answer: impl FnOnce(&
             Box::new(move |result| later.add(slot, result.map_or_else(Outcome::failed, |()| outcome)))
         });
         if let Err(error) = appended {
+            let log_start_offset = partition.log().log_start_offset();
             gather.add(slot, Outcome::not_appended(&error, log_start_offset));
         }
     }
