@@ -13,8 +13,9 @@ use bytes::Bytes;
 
 use crate::file::File;
 use crate::frames::FrameBuf;
+use crate::real::socket::Connection;
 use crate::ring::buffers::RingChunk;
-use crate::ring::socket::{RingDetached, RingListener, RingSocket};
+use crate::ring::socket::{RingListener, RingSocket};
 use crate::rt::{Driver, Rt};
 use crate::sim::net::{SimDetached, SimListener, SimSocket};
 
@@ -88,7 +89,7 @@ impl Socket {
 
     pub(crate) fn adopt(rt: &Rt, socket: DetachedSocket) -> Socket {
         let inner = match (&rt.inner.driver, socket.inner) {
-            (Driver::Ring(ring), DetachedInner::Ring(socket)) => SocketInner::Ring(RingSocket::adopt(ring, socket)),
+            (Driver::Ring(ring), DetachedInner::Real(socket)) => SocketInner::Ring(RingSocket::adopt(ring, socket)),
             (Driver::Sim(_), DetachedInner::Sim(socket)) => SocketInner::Sim(SimSocket::adopt(socket)),
             _ => unreachable!("a socket stays within its world"),
         };
@@ -145,7 +146,7 @@ impl Socket {
     /// Makes it ready to move to another shard of this node. Nothing may be in flight.
     pub fn detach(self) -> DetachedSocket {
         let inner = match self.inner {
-            SocketInner::Ring(socket) => DetachedInner::Ring(socket.detach()),
+            SocketInner::Ring(socket) => DetachedInner::Real(socket.detach()),
             SocketInner::Sim(socket) => DetachedInner::Sim(socket.detach()),
         };
         DetachedSocket { inner }
@@ -178,7 +179,7 @@ pub struct DetachedSocket {
 }
 
 enum DetachedInner {
-    Ring(RingDetached),
+    Real(Connection),
     Sim(SimDetached),
 }
 

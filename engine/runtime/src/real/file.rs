@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
 
 /// Slices the kernel takes in one vectored call.
@@ -35,6 +36,22 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::
             result => return result.map_err(io::Error::from),
         }
     }
+}
+
+/// Drops the first `n` bytes of `bufs`, and empty slices.
+pub(crate) fn advance(bufs: &mut Vec<Bytes>, mut n: usize) {
+    let mut gone = 0;
+    for buf in bufs.iter_mut() {
+        if buf.len() > n {
+            bytes::Buf::advance(buf, n);
+            n = 0;
+            break;
+        }
+        n -= buf.len();
+        gone += 1;
+    }
+    assert_eq!(n, 0, "the kernel took more bytes than it was given");
+    bufs.drain(..gone);
 }
 
 /// A file position as the kernel takes it.
@@ -184,5 +201,19 @@ impl RealFile {
 
     pub(crate) fn sync_all(&self) -> io::Result<()> {
         self.opened.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advancing_drops_whole_slices_and_the_start_of_the_next() {
+        let mut bufs = vec![Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"defg")];
+        advance(&mut bufs, 4);
+        assert_eq!(bufs, [Bytes::from_static(b"efg")]);
+        advance(&mut bufs, 3);
+        assert!(bufs.is_empty());
     }
 }

@@ -21,8 +21,8 @@ use crate::host::{Panicked, RealOptions};
 use crate::probe::{Unsupported, explain, probe};
 use crate::real::fs::RealFs;
 use crate::real::helpers::Helpers;
+use crate::real::run::{Clock, run, wall_ms};
 use crate::ring::Ring;
-use crate::ring::run::{Clock, run, wall_ms};
 use crate::rt::{Driver, Rt, RtInner};
 use crate::time::Time;
 
@@ -71,7 +71,7 @@ impl RealHost {
             };
             let _ = started.send(Ok(()));
             let main = main(rt.clone());
-            run(&rt, &ring, host.shared.clock, main);
+            run(&rt, &*ring, host.shared.clock, main);
         })?;
         match start.recv() {
             Ok(Ok(())) => Ok(RealRunning { name: name.to_owned(), thread }),

@@ -5,3 +5,6 @@ pub(crate) mod fs;
 pub(crate) mod helpers;
 pub(crate) mod host;
 pub(crate) mod name;
+pub(crate) mod run;
+pub(crate) mod socket;
+mod stall;

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-/// Size of one receive buffer.
-pub(crate) const BUFFER_BYTES: usize = 4 << 10;
+use crate::real::socket::RECEIVE_BUFFER_BYTES;
+
 /// The only buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
 
@@ -66,7 +66,7 @@ impl Buffers {
     pub(crate) fn register(uring: &IoUring, count: u16) -> io::Result<Rc<Buffers>> {
         assert!(count.is_power_of_two(), "receive_buffers must be a power of two");
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
-        let memory = Mapping::new(usize::from(count) * BUFFER_BYTES)?;
+        let memory = Mapping::new(usize::from(count) * RECEIVE_BUFFER_BYTES)?;
         let buffers = Rc::new(Buffers { entries, memory, count, tail: Cell::new(0), lent: Cell::new(count) });
         let address = buffers.entries.start.as_ptr().addr() as u64;
         // SAFETY: page-aligned memory of `count` entries; `Ring` drops the io_uring before its `Rc` of these buffers.
@@ -84,14 +84,14 @@ impl Buffers {
 
     /// The kernel filled buffer `bid` with `len` bytes.
     pub(crate) fn lend(self: &Rc<Buffers>, bid: u16, len: usize) -> RingChunk {
-        assert!(bid < self.count && len <= BUFFER_BYTES, "the kernel names a buffer it was given");
+        assert!(bid < self.count && len <= RECEIVE_BUFFER_BYTES, "the kernel names a buffer it was given");
         self.lent.set(self.lent.get() + 1);
         RingChunk { buffers: Rc::clone(self), bid, len }
     }
 
     fn address(&self, bid: u16) -> *mut u8 {
         // SAFETY: within the mapping, as every bid is below `count`.
-        unsafe { self.memory.start.as_ptr().add(usize::from(bid) * BUFFER_BYTES) }
+        unsafe { self.memory.start.as_ptr().add(usize::from(bid) * RECEIVE_BUFFER_BYTES) }
     }
 
     fn give_to_kernel(&self, bid: u16) {
@@ -101,7 +101,7 @@ impl Buffers {
         // buffers than entries, so this entry is ours.
         let entry = unsafe { &mut *entries.add(usize::from(tail & (self.count - 1))) };
         entry.set_addr(self.address(bid).addr() as u64);
-        entry.set_len(u32::try_from(BUFFER_BYTES).expect("a small constant"));
+        entry.set_len(u32::try_from(RECEIVE_BUFFER_BYTES).expect("a small constant"));
         entry.set_bid(bid);
         let tail = tail.wrapping_add(1);
         self.tail.set(tail);

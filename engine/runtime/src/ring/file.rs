@@ -8,9 +8,9 @@ use io_uring::types::{Fd, FsyncFlags};
 
 use crate::file::{File, FileInner};
 use crate::frames::FrameBuf;
-use crate::real::file::RealFile;
+use crate::real::file::{RealFile, advance};
 use crate::ring::Ring;
-use crate::ring::op::{Held, Op, advance};
+use crate::ring::op::{Held, Op};
 
 fn real(file: &File) -> &RealFile {
     match &file.inner {

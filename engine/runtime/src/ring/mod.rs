@@ -7,7 +7,7 @@
 //! `io_uring_enter` that ends a loop turn; the same call takes completions in. A completion wakes its task, which takes the
 //! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all.
 //!
-//! **Turn** (`run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
+//! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
 //! ready, at most until the nearest timer; reap.
 //!
 //! **Ownership.** A slot is freed by the terminal completion and by nothing else. Dropping a future makes its slot an orphan; if
@@ -22,16 +22,14 @@
 //! the last terminal completion. Only then are the ring and its receive buffers unmapped. The same happens when a panic unwinds
 //! the shard, unless tasks still hold the ring: then it is leaked together with its memory.
 //!
-//! **Liveness.** Each turn polls at most [`run::POLLS_PER_TURN`] tasks, so completions and timers are seen however busy the tasks are. A full
+//! **Liveness.** Each turn polls at most [`POLLS_PER_TURN`](crate::real::run::POLLS_PER_TURN) tasks, so completions and timers are seen however busy the tasks are. A full
 //! submission queue is flushed at once. Completions that do not fit are kept by the kernel (NODROP) and come with the next
 //! enter. When all receive buffers are in use, a receive waits for data and then takes a buffer of its own.
 
 pub(crate) mod buffers;
 mod file;
 pub(crate) mod op;
-pub(crate) mod run;
 pub(crate) mod socket;
-mod stall;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -46,6 +44,7 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
 use crate::real::helpers::Helpers;
+use crate::real::run::{Park, Turns};
 use crate::ring::buffers::Buffers;
 use crate::ring::op::{OpKey, Ops, Vectors};
 use crate::stats::{Counters, count};
@@ -247,9 +246,11 @@ impl RingInner {
         unsafe { self.push(&entry) };
         self.bell_armed.set(true);
     }
+}
 
-    /// Submits what is queued. With `park`, waits for a completion, at most so long; without, takes in what the kernel has.
-    pub(crate) fn enter(&self, park: Park) {
+impl Turns for RingInner {
+    /// Submits what is queued. With `park`, waits for a completion; without, takes in what the kernel has.
+    fn enter(&self, park: Park) {
         self.flush_backlog();
         let mut uring = self.uring.borrow_mut();
         let result = match park {
@@ -277,12 +278,12 @@ impl RingInner {
     }
 
     /// Whether completions wait to be reaped.
-    pub(crate) fn has_completions(&self) -> bool {
+    fn has_completions(&self) -> bool {
         !self.uring.borrow_mut().completion().is_empty()
     }
 
     /// Takes completions in and wakes their tasks.
-    pub(crate) fn reap(&self) {
+    fn reap(&self) {
         loop {
             // Let go of the ring for each completion: waking and dropping may submit.
             let Some(completion) = self.uring.borrow_mut().completion().next() else { return };
@@ -311,7 +312,7 @@ impl RingInner {
     }
 
     /// Cancels everything and waits for the last terminal completion.
-    pub(crate) fn drain(&self) {
+    fn drain(&self) {
         self.closing.set(true);
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(IGNORED);
         // SAFETY: a cancellation names no memory and no descriptor.
@@ -321,13 +322,4 @@ impl RingInner {
             self.reap();
         }
     }
-}
-
-/// Whether an enter waits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Park {
-    /// Do not wait.
-    No,
-    /// Wait for a completion, at most so long (`None`: for ever).
-    Until(Option<Duration>),
 }

@@ -68,22 +68,6 @@ impl Vectors {
     }
 }
 
-/// Drops the first `n` bytes of `bufs`, and empty slices.
-pub(crate) fn advance(bufs: &mut Vec<Bytes>, mut n: usize) {
-    let mut gone = 0;
-    for buf in bufs.iter_mut() {
-        if buf.len() > n {
-            bytes::Buf::advance(buf, n);
-            n = 0;
-            break;
-        }
-        n -= buf.len();
-        gone += 1;
-    }
-    assert_eq!(n, 0, "the kernel took more bytes than it was given");
-    bufs.drain(..gone);
-}
-
 enum State {
     Waiting(Option<Waker>),
     Done {
@@ -250,15 +234,6 @@ pub(crate) fn chosen_buffer(flags: u32) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn advancing_drops_whole_slices_and_the_start_of_the_next() {
-        let mut bufs = vec![Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"defg")];
-        advance(&mut bufs, 4);
-        assert_eq!(bufs, [Bytes::from_static(b"efg")]);
-        advance(&mut bufs, 3);
-        assert!(bufs.is_empty());
-    }
 
     #[test]
     fn user_data_names_slot_and_generation() {

@@ -1,10 +1,9 @@
-//! The loop of a shard on its ring.
+//! The loop of a shard, the same on both real drivers.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::executor::LocalBoxFuture;
-use crate::ring::stall::StallDetector;
-use crate::ring::{Park, Ring};
+use crate::real::stall::StallDetector;
 use crate::rt::Rt;
 use crate::stats::count;
 use crate::time::{Time, nanos};
@@ -14,6 +13,27 @@ pub(crate) const POLLS_PER_TURN: u32 = 128;
 /// A turn that has polled for so long ends early, looked at every `POLLS_PER_LOOK` tasks.
 const TURN: Duration = Duration::from_millis(1);
 const POLLS_PER_LOOK: u32 = 16;
+
+/// What a driver does between the tasks of one turn and those of the next.
+pub(crate) trait Turns {
+    /// Whether something has happened that `reap` would take in without asking the kernel.
+    fn has_completions(&self) -> bool;
+    /// Tells the kernel what was asked for, and waits if told to.
+    fn enter(&self, park: Park);
+    /// Takes in what has happened and wakes the tasks that wait for it.
+    fn reap(&self);
+    /// Ends every operation, or waits for its end.
+    fn drain(&self);
+}
+
+/// Whether an enter waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Park {
+    /// Do not wait.
+    No,
+    /// Wait until something happens, at most so long (`None`: for ever).
+    Until(Option<Duration>),
+}
 
 /// The clocks of a node.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +53,8 @@ pub(crate) fn wall_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Runs the shard until `main` ends, then drops the other tasks and drains the ring.
-pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'static, ()>) {
+/// Runs the shard until `main` ends, then drops the other tasks and drains the driver.
+pub(crate) fn run(rt: &Rt, driver: &impl Turns, clock: Clock, main: LocalBoxFuture<'static, ()>) {
     let inner = &rt.inner;
     let executor = &inner.executor;
     let queue = executor.queue();
@@ -61,16 +81,16 @@ pub(crate) fn run(rt: &Rt, ring: &Ring, clock: Clock, main: LocalBoxFuture<'stat
         let end = if polls == 0 { rt.now() } else { clock.now() };
         stalls.turn(rt, end, polls);
 
-        if !ring.has_completions() && queue.park() {
+        if !driver.has_completions() && queue.park() {
             count(&inner.counters.parks, 1);
             let nearest = executor.timers().borrow().nearest();
-            ring.enter(Park::Until(nearest.map(|deadline| deadline - end)));
+            driver.enter(Park::Until(nearest.map(|deadline| deadline - end)));
             queue.unpark();
         } else {
-            ring.enter(Park::No);
+            driver.enter(Park::No);
         }
-        ring.reap();
+        driver.reap();
     }
     executor.cancel_all();
-    ring.drain();
+    driver.drain();
 }
