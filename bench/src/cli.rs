@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::floor::FloorArgs;
+use crate::memory::{DropCacheArgs, HoldMemoryArgs};
 use crate::plan::{Codec, Payload};
+use crate::raw::RawArgs;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
 
 const AFTER_HELP: &str = "\
@@ -54,6 +57,14 @@ pub(crate) enum Command {
     Codecs(Codecs),
     /// The same load with growing batches
     BatchSizes(BatchSizes),
+    /// The thin load of side-by-side comparisons: requests encoded beforehand, one thread
+    Raw(RawArgs),
+    /// The machine's floor: a one-core broker that only receives, checks, writes and answers
+    Floor(FloorArgs),
+    /// Keep memory touched, so that figures are the broker's and not the host's
+    HoldMemory(HoldMemoryArgs),
+    /// Drop the page cache of every file below a directory: what is read next comes from the disk
+    DropCache(DropCacheArgs),
 }
 
 /// Which broker and which topics.

@@ -7,16 +7,30 @@
 #![allow(dead_code, reason = "the workloads that use it land next")]
 
 mod cli;
+mod fields;
+mod floor;
+mod memory;
 mod plan;
+mod process;
+mod raw;
 mod units;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::Command;
+
 /// Runs the command line. Exit code 0: the run had no errors; 1: it had; 2: the command line is wrong.
 pub fn main() -> ExitCode {
-    let command = cli::Cli::parse().command;
-    eprintln!("error: {command:?} is not built yet");
-    ExitCode::from(1)
+    match cli::Cli::parse().command {
+        Command::Raw(args) => raw::main(&args),
+        Command::Floor(args) => floor::main(args),
+        Command::HoldMemory(args) => memory::hold(&args),
+        Command::DropCache(args) => memory::drop_cache(&args),
+        command => {
+            eprintln!("error: {command:?} is not built yet");
+            ExitCode::from(1)
+        }
+    }
 }

@@ -1,0 +1,94 @@
+//! The thin load against the machine's floor: both ends of a comparison, without a broker between them.
+#![allow(clippy::disallowed_methods, reason = "a test of programs, outside the simulated world")]
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kringle-bench");
+
+struct Floor {
+    process: Child,
+    addr: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Floor {
+    fn start() -> Floor {
+        let dir = tempfile::tempdir().expect("a directory");
+        let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let mut command = Command::new(PROGRAM);
+        command.args(["floor", "--listen", &addr.to_string(), "--dir"]).arg(dir.path());
+        let process = command.spawn().expect("the floor starts");
+        while TcpStream::connect(addr).is_err() {
+            std::thread::yield_now();
+        }
+        Floor { process, addr, _dir: dir }
+    }
+
+    fn raw(&self, words: &str) -> (bool, Option<Value>) {
+        let mut words: Vec<&str> = words.split_ascii_whitespace().collect();
+        let (addr, pid) = (self.addr.to_string(), self.process.id().to_string());
+        words.extend(["--broker", &addr, "--topic", "t"]);
+        if words[0] != "create" {
+            words.extend(["--pid", &pid]);
+        }
+        let ran = Command::new(PROGRAM).arg("raw").args(words).stderr(Stdio::inherit()).output().expect("it runs");
+        (ran.status.success(), serde_json::from_slice(&ran.stdout).ok())
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn what_was_produced_is_fetched_once_and_counted() {
+    let floor = Floor::start();
+    assert!(floor.raw("create").0);
+    let (ok, produced) = floor.raw("produce --secs 0.2 --warm 0 --conns 2 --records 3 --size 100 --rate 1");
+    let produced = produced.expect("a line of JSON");
+    assert!(ok, "{produced}");
+    assert_eq!(produced["errors"], 0);
+    assert!(produced["p50_us"].as_u64() > Some(0));
+    assert!(produced["rss_MB"].as_f64() > Some(0.0));
+    let (ok, fetched) = floor.raw("fetch --once --conns 4 --max 1000");
+    let fetched = fetched.expect("a line of JSON");
+    assert!(ok, "{fetched}");
+    let bytes =
+        |report: &Value| report["MBps"].as_f64().expect("a rate") * report["secs"].as_f64().expect("a time") * 1e6;
+    // Three records of 100 bytes make a batch of 61 + 3 * 109 bytes. Requests in flight when the time was up are in the log too.
+    let batches = bytes(&fetched) / (61.0 + 3.0 * 109.0);
+    assert!((batches - batches.round()).abs() < 0.01, "{batches} batches");
+    assert!(batches >= bytes(&produced) / 300.0 - 0.01, "{batches} batches of {produced}");
+}
+
+#[test]
+fn a_stamped_batch_tells_its_age_to_the_consumer() {
+    let floor = Floor::start();
+    let tail = std::thread::scope(|scope| {
+        let tail = scope.spawn(|| floor.raw("tail --secs 0.5 --warm 0 --max 65536"));
+        let (ok, produced) = floor.raw("produce --secs 0.3 --warm 0 --rate 1 --stamp");
+        assert!(ok, "{produced:?}");
+        tail.join().expect("it ends")
+    });
+    let tail = tail.1.expect("a line of JSON");
+    assert!(tail["end_to_end"]["batches"].as_u64() > Some(0), "{tail}");
+    assert!(tail["end_to_end"]["max_us"].as_u64() < Some(60_000_000), "{tail}");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_said_in_one_line() {
+    let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let ran = Command::new(PROGRAM)
+        .args(["raw", "produce", "--topic", "t", "--broker", &addr.to_string()])
+        .output()
+        .expect("it runs");
+    assert!(!ran.status.success());
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(said.starts_with(&format!("error: {addr}: cannot connect")), "{said}");
+}
