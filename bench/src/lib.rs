@@ -1,4 +1,5 @@
 //! Load generators for any Kafka-compatible broker; `cli` has the workloads, README.md how to read the figures.
+//! [`throughput`] is the report of `cargo bench`.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +14,7 @@ mod memory;
 mod plan;
 mod process;
 mod raw;
+pub mod throughput;
 mod units;
 
 use std::process::ExitCode;
