@@ -2,47 +2,28 @@
 //! container has it, in a process of its own, since no filter can be taken off again.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use kringle_runtime::{Host, IoDriver, Open, RealOptions, Rt};
+use kringle_runtime::{Host, IoDriver, Open, RealOptions, Refusal, Rt, refuse_io_uring};
 
-/// Set in the child process, to the driver that it asks for.
+/// Set in the child process: the driver that it asks for, and the error number that it gets.
 const IN_CHILD: &str = "KRINGLE_REFUSED_RING";
 
-/// Answers `io_uring_setup` with `verdict` in this process from now on.
-fn refuse_with(verdict: u32) -> std::io::Result<()> {
-    let load_number = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let answer = libc::BPF_RET | libc::BPF_K;
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
-    let mut filter = [
-        step(load_number, 0, 0, 0),
-        step(jump_if_equal, 0, 1, u32::try_from(libc::SYS_io_uring_setup).unwrap()),
-        step(answer, 0, 0, verdict),
-        step(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-    // SAFETY: both calls take plain numbers and, the second, a program that lives until it returns; the kernel checks it.
-    let refused = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
-    };
-    if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Runs `the_child` in a process whose `io_uring_setup` gets this verdict.
-fn child(driver: &str, verdict: u32) -> Output {
+/// Runs `the_child` in a process that is refused rings.
+fn child(driver: &str, how: Refusal) -> Output {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "the_child", "--nocapture"]).env(IN_CHILD, driver);
-    // SAFETY: between fork and exec the closure makes two system calls and touches only its own stack.
-    unsafe { child.pre_exec(move || refuse_with(verdict)) };
+    let refusal = match how {
+        Refusal::Errno(errno) => errno.to_string(),
+        Refusal::Death => "death".to_owned(),
+    };
+    child.args(["--exact", "the_child", "--nocapture"]).env(IN_CHILD, format!("{driver} {refusal}"));
     child.output().unwrap()
 }
 
-fn errno(errno: i32) -> u32 {
-    libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap()
+fn errno(errno: i32) -> Refusal {
+    Refusal::Errno(errno.try_into().unwrap())
 }
 
 /// What the child says after `word`.
@@ -60,11 +41,13 @@ fn said(error: i32) -> String {
 /// Not a test but what the tests start.
 #[test]
 fn the_child() {
-    let driver = match std::env::var(IN_CHILD).as_deref() {
-        Ok("ring") => IoDriver::Ring,
-        Ok("syscall") => IoDriver::Syscall,
-        Ok(_) => IoDriver::Auto,
-        Err(_) => return,
+    let Ok(asked) = std::env::var(IN_CHILD) else { return };
+    let (driver, refusal) = asked.split_once(' ').unwrap();
+    refuse_io_uring(refusal.parse().map_or(Refusal::Death, Refusal::Errno)).unwrap();
+    let driver = match driver {
+        "ring" => IoDriver::Ring,
+        "syscall" => IoDriver::Syscall,
+        _ => IoDriver::Auto,
     };
     match Host::real(RealOptions { driver, ..RealOptions::default() }) {
         Ok(host) => {
@@ -103,10 +86,10 @@ fn where_the_ring_is_refused_everything_runs_on_system_calls_and_the_reason_is_k
 
 #[test]
 fn who_asks_for_system_calls_never_touches_io_uring() {
-    let output = child("syscall", libc::SECCOMP_RET_KILL_PROCESS);
+    let output = child("syscall", Refusal::Death);
     assert!(word(&output, "works:").contains("epoll"));
     // The filter does what it should: who tries is killed.
-    assert_eq!(child("auto", libc::SECCOMP_RET_KILL_PROCESS).status.signal(), Some(libc::SIGSYS));
+    assert_eq!(child("auto", Refusal::Death).status.signal(), Some(libc::SIGSYS));
 }
 
 #[test]
