@@ -15,7 +15,7 @@ use kringle_protocol::Uuid;
 use kringle_runtime::Fs;
 use nix::fcntl::OFlag;
 
-use crate::batches::{NOW_MS, amount, noise, random_batch};
+use crate::batches::{amount, noise, now_ms, random_batch};
 use crate::ground::{Ground, Place};
 use crate::meter::{Meter, rounds};
 use crate::shard::Shard;
@@ -48,21 +48,23 @@ pub(crate) struct GrowingLog {
     dir: PathBuf,
     pub(crate) log: PartitionLog,
     rules: Rules,
+    now_ms: i64,
 }
 
 impl GrowingLog {
     pub(crate) fn new(fs: &Fs, dir: &Path, config: LogConfig) -> GrowingLog {
         let partition = TopicPartition::new("bench", 0);
         let rules = config.rules(partition.clone());
-        let how = OpenLog::new(partition, Uuid::METADATA_TOPIC_ID, config, NOW_MS);
+        let now_ms = now_ms();
+        let how = OpenLog::new(partition, Uuid::METADATA_TOPIC_ID, config, now_ms);
         let log = PartitionLog::open(fs, dir, how).expect("an empty directory");
-        GrowingLog { fs: fs.clone(), dir: dir.to_owned(), log, rules }
+        GrowingLog { fs: fs.clone(), dir: dir.to_owned(), log, rules, now_ms }
     }
 
     /// Stages a batch; the write that is to be made.
     pub(crate) fn stage(&mut self, batch: &Bytes) -> WriteJob {
-        let valid = validate(batch, &self.rules, Origin::Client, NOW_MS).expect("a valid batch");
-        self.log.append(valid, 0, Acks::Leader, NOW_MS).expect("the log is open");
+        let valid = validate(batch, &self.rules, Origin::Client, self.now_ms).expect("a valid batch");
+        self.log.append(valid, 0, Acks::Leader, self.now_ms).expect("the log is open");
         loop {
             match self.log.next_step() {
                 Step::Write(job) => return job,

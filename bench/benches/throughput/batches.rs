@@ -1,5 +1,7 @@
 //! Record batches in memory: checksum, validation, the four codecs.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use kringle_bench::throughput::Amount;
 use kringle_log::{BatchBuilder, BatchView, Compression, LogConfig, Origin, TopicPartition, for_each_record, validate};
@@ -11,8 +13,11 @@ const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compre
 /// Records in a batch and the bytes of each.
 const SHAPES: [(usize, usize); 3] = [(1, 100), (16, 1024), (128, 1024)];
 
-/// A moment of 2026, Unix milliseconds: batches must be the same in every run.
-pub(crate) const NOW_MS: i64 = 1_780_000_000_000;
+/// Unix milliseconds. Records must be young: brokers roll and delete by their timestamps.
+pub(crate) fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since_1970.as_millis()).expect("before the year 292 million")
+}
 
 pub(crate) fn rows(meter: &mut Meter) {
     checksum(meter);
@@ -30,15 +35,16 @@ fn checksum(meter: &mut Meter) {
 fn validation(meter: &mut Meter) {
     let group = "validate a batch (form, CRC, every record)";
     let rules = LogConfig::default().rules(TopicPartition::new("bench", 0));
+    let now = now_ms();
     for (count, len) in SHAPES {
         let batch = random_batch(count, len);
         let case = format!("{count} x {len} B");
-        meter.pure([group, &case, ""], amount(batch.len()), || validate(&batch, &rules, Origin::Client, NOW_MS));
+        meter.pure([group, &case, ""], amount(batch.len()), || validate(&batch, &rules, Origin::Client, now));
     }
     for codec in CODECS {
         let batch = build(codec, &documents(128, 1024));
         let case = format!("128 x 1024 B of JSON, {} (compressed bytes)", codec.name());
-        meter.pure([group, &case, ""], amount(batch.len()), || validate(&batch, &rules, Origin::Client, NOW_MS));
+        meter.pure([group, &case, ""], amount(batch.len()), || validate(&batch, &rules, Origin::Client, now));
     }
 }
 
@@ -75,8 +81,9 @@ pub(crate) fn random_batch(records: usize, value_len: usize) -> Bytes {
 
 pub(crate) fn build(codec: Compression, values: &[Vec<u8>]) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
+    let now = now_ms();
     for value in values {
-        builder.append(NOW_MS, None, Some(value), &[]);
+        builder.append(now, None, Some(value), &[]);
     }
     builder.build(0, -1)
 }

@@ -10,6 +10,7 @@
 mod append;
 mod append_loops;
 mod batches;
+mod broker;
 mod codec;
 mod commit;
 mod echo;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     lookup::rows(&mut meter, &ground);
     commit::rows(&mut meter, &mut ground);
     echo::rows(&mut meter);
+    broker::rows(&mut meter, &ground);
     match finish(meter, &ground) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
