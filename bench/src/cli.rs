@@ -34,9 +34,26 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// What the program does.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one value in the life of the program")]
+pub(crate) enum Command {
+    /// A workload on a broker.
+    #[command(flatten)]
+    Load(Workload),
+    /// The thin load of side-by-side comparisons: requests encoded beforehand, one thread
+    Raw(RawArgs),
+    /// The machine's floor: a one-core broker that only receives, checks, writes and answers
+    Floor(FloorArgs),
+    /// Keep memory touched, so that figures are the broker's and not the host's
+    HoldMemory(HoldMemoryArgs),
+    /// Drop the page cache of every file below a directory: what is read next comes from the disk
+    DropCache(DropCacheArgs),
+}
+
 /// The workloads.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum Workload {
     /// Produce as fast as the broker answers, or at a given --rate
     Produce(Produce),
     /// Read a topic again and again from its beginning
@@ -57,14 +74,6 @@ pub(crate) enum Command {
     Codecs(Codecs),
     /// The same load with growing batches
     BatchSizes(BatchSizes),
-    /// The thin load of side-by-side comparisons: requests encoded beforehand, one thread
-    Raw(RawArgs),
-    /// The machine's floor: a one-core broker that only receives, checks, writes and answers
-    Floor(FloorArgs),
-    /// Keep memory touched, so that figures are the broker's and not the host's
-    HoldMemory(HoldMemoryArgs),
-    /// Drop the page cache of every file below a directory: what is read next comes from the disk
-    DropCache(DropCacheArgs),
 }
 
 /// Which broker and which topics.
@@ -146,10 +155,10 @@ pub(crate) struct Records {
     /// What values look like
     #[arg(long, default_value = "random", value_enum)]
     pub(crate) payload: Payload,
-    /// A batch is full at so many bytes before compression
-    #[arg(long, default_value = "16KiB", value_parser = parse_size, value_name = "SIZE")]
-    pub(crate) batch_bytes: usize,
-    /// A batch is full at so many records; without it only the bytes count
+    /// A batch is full at so many bytes before compression; 16KiB if neither this nor --batch-records is given
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub(crate) batch_bytes: Option<usize>,
+    /// A batch is full at so many records
     #[arg(long, value_name = "N")]
     pub(crate) batch_records: Option<usize>,
     /// How long an open loop waits for a batch to fill; the wait counts as latency. A closed loop sends full batches

@@ -4,9 +4,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use kringle_log::Compression;
+
+use crate::cli;
+use crate::units::Rate;
 
 /// What values look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,6 +66,120 @@ impl fmt::Display for Codec {
             Some(level) => write!(f, "{}:{level}", self.compression.name()),
             None => f.write_str(self.compression.name()),
         }
+    }
+}
+
+/// What the records are and when a batch is full.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordPlan {
+    pub(crate) value_bytes: usize,
+    /// 0: records have no key.
+    pub(crate) key_bytes: usize,
+    pub(crate) keys: usize,
+    pub(crate) payload: Payload,
+    /// Before compression. Without either limit the batch has one record.
+    pub(crate) batch_bytes: Option<usize>,
+    pub(crate) batch_records: Option<usize>,
+    pub(crate) codec: Codec,
+    pub(crate) seed: u64,
+}
+
+impl RecordPlan {
+    /// What the command line says; 16 KiB, as Kafka's producers have it, where it limits batches in no way.
+    pub(crate) fn from_cli(records: &cli::Records) -> RecordPlan {
+        let default = records.batch_records.is_none().then_some(16 << 10);
+        RecordPlan {
+            value_bytes: records.size,
+            key_bytes: records.key_size,
+            keys: records.keys,
+            payload: records.payload,
+            batch_bytes: records.batch_bytes.or(default),
+            batch_records: records.batch_records,
+            codec: records.compression,
+            seed: records.seed,
+        }
+    }
+
+    /// Bytes of a record's key and value.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.value_bytes + self.key_bytes
+    }
+}
+
+/// A load of produced records.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) records: RecordPlan,
+    pub(crate) linger: Duration,
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) acks: i16,
+    pub(crate) idempotent: bool,
+    /// `None`: a closed loop.
+    pub(crate) rate: Option<Rate>,
+}
+
+impl Load {
+    pub(crate) fn from_cli(records: &cli::Records, sending: &cli::Sending) -> Load {
+        Load {
+            records: RecordPlan::from_cli(records),
+            linger: records.linger,
+            connections: sending.connections.max(1),
+            in_flight: sending.in_flight.max(1),
+            acks: sending.acks,
+            idempotent: sending.idempotent,
+            rate: sending.rate,
+        }
+    }
+
+    /// As fast as the broker takes them, durable or not as the caller says; to have something to read.
+    pub(crate) fn filling(records: RecordPlan) -> Load {
+        let batch_bytes = Some(records.batch_bytes.unwrap_or(0).max(64 << 10));
+        let records = RecordPlan { batch_bytes, batch_records: None, ..records };
+        let linger = Duration::ZERO;
+        Load { records, linger, connections: 2, in_flight: 5, acks: 1, idempotent: false, rate: None }
+    }
+
+    /// Records per second of all connections, in an open loop.
+    pub(crate) fn records_per_second(&self) -> Option<f64> {
+        self.rate.map(|rate| rate.records_per_second(self.records.record_bytes()))
+    }
+}
+
+/// How records are read.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadPlan {
+    pub(crate) max_bytes: i32,
+    pub(crate) partition_bytes: i32,
+    pub(crate) min_bytes: i32,
+    pub(crate) max_wait_ms: i32,
+    /// Checks every CRC and decodes every record.
+    pub(crate) verify: bool,
+}
+
+impl ReadPlan {
+    pub(crate) fn from_cli(reading: &cli::Reading) -> ReadPlan {
+        let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+        ReadPlan {
+            max_bytes: int(reading.fetch_max_bytes),
+            partition_bytes: int(reading.fetch_partition_bytes),
+            min_bytes: int(reading.fetch_min_bytes),
+            max_wait_ms: i32::try_from(reading.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+            verify: reading.verify,
+        }
+    }
+}
+
+/// How long a load runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) warmup: Duration,
+    pub(crate) duration: Duration,
+}
+
+impl Timing {
+    pub(crate) fn from_cli(run: &cli::Run) -> Timing {
+        Timing { warmup: run.warmup, duration: run.duration }
     }
 }
 

@@ -29,11 +29,11 @@ counters! {
     turns,
     /// Tasks polled.
     polls,
-    /// Calls that hand over to the kernel and take in what happened: `io_uring_enter`, or `epoll_pwait`.
+    /// `io_uring_enter` calls.
     enters,
-    /// Operations handed to the ring, or to threads.
+    /// Operations handed to the ring.
     submissions,
-    /// Completions reaped, or changes of readiness.
+    /// Completions reaped.
     completions,
     /// Times the shard parked with nothing to do.
     parks,
@@ -51,7 +51,7 @@ counters! {
     sends_inline,
     /// Sends that had to wait for the peer.
     sends_waited,
-    /// Operations that the kernel, or a thread, has not completed yet.
+    /// Operations the kernel has not completed yet.
     in_flight,
     /// Tasks alive.
     tasks,

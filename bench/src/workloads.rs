@@ -1,0 +1,56 @@
+//! The workloads, a file for each. Each takes its options, runs its loads and gives what the report shows.
+
+mod batch_sizes;
+mod catch_up;
+mod codecs;
+pub(crate) mod consume;
+mod e2e;
+mod fan_out;
+pub(crate) mod produce;
+mod small_producers;
+mod sweep;
+
+use crate::cli::{Run, Target, Workload};
+use crate::error::BenchError;
+use crate::report::Outcome;
+use crate::session::Session;
+
+/// What a workload has found.
+pub(crate) struct Findings {
+    /// What the load was: name and value.
+    pub(crate) plan: Vec<(String, String)>,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Runs the workload of the command line.
+pub(crate) fn run(workload: &Workload, session: &Session) -> Result<Findings, BenchError> {
+    match workload {
+        Workload::Produce(options) => produce::run(options, session),
+        Workload::Consume(options) => consume::run(options, session),
+        Workload::E2e(options) => e2e::run(options, session),
+        Workload::FanOut(options) => fan_out::run(options, session),
+        Workload::CatchUp(options) => catch_up::run(options, session),
+        Workload::SmallProducers(options) => small_producers::run(options, session),
+        Workload::Sweep(options) => sweep::run(options, session),
+        Workload::Codecs(options) => codecs::run(options, session),
+        Workload::BatchSizes(options) => batch_sizes::run(options, session),
+        _ => Err(BenchError::Options("not built yet".to_owned())),
+    }
+}
+
+/// The name of a workload, its topics and how it is run.
+pub(crate) fn common(workload: &Workload) -> (&'static str, &Target, &Run) {
+    match workload {
+        Workload::Produce(options) => ("produce", &options.target, &options.run),
+        Workload::Consume(options) => ("consume", &options.target, &options.run),
+        Workload::E2e(options) => ("e2e", &options.target, &options.run),
+        Workload::FanOut(options) => ("fan-out", &options.e2e.target, &options.e2e.run),
+        Workload::CatchUp(options) => ("catch-up", &options.e2e.target, &options.e2e.run),
+        Workload::SmallProducers(options) => ("small-producers", &options.target, &options.run),
+        Workload::GroupChurn(options) => ("group-churn", &options.target, &options.run),
+        Workload::Sweep(options) => ("sweep", &options.produce.target, &options.produce.run),
+        Workload::Codecs(options) => ("codecs", &options.produce.target, &options.produce.run),
+        Workload::BatchSizes(options) => ("batch-sizes", &options.produce.target, &options.produce.run),
+    }
+}

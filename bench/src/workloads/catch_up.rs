@@ -1,0 +1,47 @@
+//! `catch-up`: a live producer and a live consumer, first alone, then while another consumer reads a backlog from the beginning.
+//! What the backlog costs the live ones is the figure; how fast it is read is the other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::cli;
+use crate::error::BenchError;
+use crate::filling::fill;
+use crate::flow::{self, Backlog, Flow};
+use crate::plan::{Load, Timing};
+use crate::session::Session;
+use crate::units::{Rate, bytes, latency, significant, u64_to_f64};
+use crate::workloads::Findings;
+use crate::workloads::e2e::{findings, flow_of};
+
+/// The live load where none is given.
+const LIVE: Rate = Rate::Bytes(20e6);
+
+pub(crate) fn run(options: &cli::CatchUp, session: &Session) -> Result<Findings, BenchError> {
+    let mut load = Load::from_cli(&options.e2e.records, &options.e2e.sending);
+    load.rate = load.rate.or(Some(LIVE));
+    let timing = Timing::from_cli(&options.e2e.run);
+    let size = options.backlog as u64;
+    fill(session, &load.records, size)?;
+    let alone = flow_of(&options.e2e, load, session, 1)?;
+    let mut findings = findings(&alone, session);
+    findings.outcomes.push(flow::run(session, "live load alone", &alone, timing)?);
+    let backlog = Arc::new(Backlog::default());
+    let both = Flow { backlog: Some(Arc::clone(&backlog)), ..alone };
+    findings.outcomes.push(flow::run(session, "with catch-up", &both, timing)?);
+    findings.notes.push(match backlog.first_pass_ns.load(Ordering::Relaxed) {
+        0 => format!("the backlog of {} was not read to its end within the run", bytes(size)),
+        pass_ns => format!(
+            "the backlog of {} and what came since was read to its end in {}: {} MB/s of keys and values at least",
+            bytes(size),
+            latency(pass_ns),
+            significant(u64_to_f64(size) / u64_to_f64(pass_ns) * 1e3),
+        ),
+    });
+    findings.notes.push(
+        "what was just produced is in the page cache: for a cold backlog restart the machine's cache (drop-cache) or take one \
+         that is larger than memory"
+            .to_owned(),
+    );
+    Ok(findings)
+}

@@ -1,0 +1,106 @@
+//! `consume`: reads the topics again and again from their beginning. Latency is from a fetch to its answer.
+
+use std::sync::Arc;
+
+use crate::cli;
+use crate::error::BenchError;
+use crate::filling::fill_up_to;
+use crate::measure::{Amount, Recorder, Series, Window};
+use crate::plan::{ReadPlan, RecordPlan, Timing};
+use crate::reader::{ReadFailure, Reader};
+use crate::report::Outcome;
+use crate::session::{Session, Work};
+use crate::units::{bytes, grouped, u64_to_f64};
+use crate::workloads::Findings;
+use crate::workloads::produce::begin;
+
+pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings, BenchError> {
+    let records = RecordPlan::from_cli(&options.records);
+    let (read, timing) = (ReadPlan::from_cli(&options.reading), Timing::from_cli(&options.run));
+    let held = fill_up_to(session, &records, options.prefill as u64)?;
+    // Records that were there before may have another size than --size says.
+    let record_bytes = if options.prefill > 0 { records.record_bytes() as u64 } else { 0 };
+    let lanes = options.connections.max(1);
+    let series = Series::new("consumed", Some("fetch to answer"), timing.duration);
+    let (clock, threads, cluster) = (session.clock, session.threads, session.cluster.clone());
+    let (recorded, plan) = (Arc::clone(&series), read.clone());
+    let work: Work = Arc::new(move |rt, thread, gate| {
+        let (series, cluster, plan) = (Arc::clone(&recorded), cluster.clone(), plan.clone());
+        Box::pin(async move {
+            let mut readers = Vec::new();
+            for lane in (0..lanes).filter(|lane| lane % threads == thread) {
+                let places = cluster.share(lane, lanes);
+                let starts = cluster.offsets(&rt, &places, -2).await?;
+                readers.extend(Reader::open_all(&rt, &cluster, &plan, &places, &starts).await?);
+            }
+            let Some(window) = gate.pass().await else { return Ok(()) };
+            let recorder = series.recorder(window);
+            begin(&rt, clock, window).await;
+            let tasks: Vec<_> = readers
+                .into_iter()
+                .map(|reader| {
+                    let recorder = recorder.clone();
+                    rt.spawn(async move { read_round(reader, clock, window, recorder, record_bytes).await })
+                })
+                .collect();
+            crate::producer::finish(&rt, clock, window, &tasks, &recorder).await;
+            Ok(())
+        })
+    });
+    let observed = session.load("consume", timing, std::slice::from_ref(&series), &work)?;
+    let plan = vec![
+        (
+            "topics".to_owned(),
+            format!("{} records in {} partitions", grouped(u64_to_f64(held)), session.cluster.places().len()),
+        ),
+        ("connections".to_owned(), lanes.to_string()),
+        ("fetches".to_owned(), describe(&read)),
+    ];
+    let outcome = Outcome::new("consume", session.threads, observed, &[series]);
+    let mut notes = Vec::new();
+    if held == 0 {
+        notes.push("there is nothing to read in these topics: see --prefill".to_owned());
+    }
+    Ok(Findings { plan, outcomes: vec![outcome], notes })
+}
+
+/// Reads until the window is over; a partition that was read to its end begins again.
+async fn read_round(
+    mut reader: Reader,
+    clock: crate::measure::Clock,
+    window: Window,
+    recorder: Recorder,
+    record_bytes: u64,
+) {
+    let starts: Vec<i64> = reader.parts().iter().map(|part| part.offset).collect();
+    while clock.now_ns() < window.end_ns {
+        let asked_ns = clock.now_ns();
+        match reader.fetch(|_, _| ()).await {
+            Ok(amount) => {
+                let now_ns = clock.now_ns();
+                recorder.latency(now_ns, now_ns - asked_ns, 1);
+                recorder.done(now_ns, Amount { payload_bytes: amount.records * record_bytes, ..amount });
+            }
+            Err(ReadFailure::Refused(why)) => recorder.error(format!("fetch: {why}")),
+            Err(ReadFailure::Broken(error)) => return recorder.error(format!("fetch: {error}")),
+        }
+        for (part, start) in reader.parts().iter_mut().zip(&starts) {
+            if part.offset >= part.high_watermark {
+                part.offset = *start;
+            }
+        }
+    }
+}
+
+/// What a fetch asks for.
+pub(crate) fn describe(read: &ReadPlan) -> String {
+    let size = |bytes_asked: i32| bytes(u64::try_from(bytes_asked).unwrap_or(0));
+    format!(
+        "at most {}, {} a partition; at least {} or {} ms{}",
+        size(read.max_bytes),
+        size(read.partition_bytes),
+        size(read.min_bytes),
+        read.max_wait_ms,
+        if read.verify { "; CRC checked, records decoded" } else { "" },
+    )
+}
