@@ -74,8 +74,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let stop_signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     stop_signals.thread_block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
 
-    let host = Host::real(RealOptions::default()).map_err(|unsupported| unsupported.to_string())?;
-    let mut config = load(arguments, &host.fs())?;
+    let mut config = load(arguments, &Fs::real())?;
+    let options = RealOptions { driver: config.io_driver, ..RealOptions::default() };
+    let host = Host::real(options).map_err(|unsupported| unsupported.to_string())?;
+    if let Some(unsupported) = host.instead_of_ring() {
+        tracing::warn!("{unsupported}. Until then epoll and threads do its work (kringle.io.driver=auto)");
+    }
     config.set_hostname(|| host.canonical_name());
     let mut broker = broker::start(&host, config).map_err(|error| error.to_string())?;
     let started = kringle_runtime::block_on(broker.started()).map_err(|error| error.to_string())?;

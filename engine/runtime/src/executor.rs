@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crossbeam_queue::SegQueue;
 use slab::Slab;
@@ -23,6 +23,20 @@ use crate::time::Timers;
 
 /// A boxed future of one shard.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Lets the other ready tasks of the shard run first.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
 
 /// A task's place and the generation of its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +54,7 @@ impl TaskId {
 
 /// What wakes a parked shard.
 pub(crate) enum Bell {
-    /// The ring keeps a read of this eventfd armed.
+    /// The driver waits for this eventfd to be written.
     EventFd(Arc<OwnedFd>),
     /// The simulator looks at every queue by itself.
     None,

@@ -10,14 +10,29 @@ use crate::sim::node::SimHost;
 
 pub use crate::probe::Unsupported;
 
+/// What a shard of the real machine is driven by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoDriver {
+    /// The ring; plain system calls where the kernel refuses it.
+    #[default]
+    Auto,
+    /// io_uring, or nothing.
+    Ring,
+    /// Plain system calls, epoll and threads; io_uring is never touched.
+    Syscall,
+}
+
 /// How to run on the real machine.
 #[derive(Clone, Debug)]
 pub struct RealOptions {
+    /// What the shards are driven by.
+    pub driver: IoDriver,
     /// Entries of each ring's submission queue; a power of two.
     pub ring_entries: u32,
-    /// Receive buffers of each shard, 16 KiB each, touched as they are used; a power of two.
+    /// Receive buffers of each shard, 4 KiB each, touched as they are used; a power of two.
     pub receive_buffers: u16,
-    /// Kernel workers per ring for operations that block (buffered writes on ext4, fsync).
+    /// Workers of each shard for operations that block (buffered writes on ext4, fsync): the ring's kernel workers, or threads
+    /// of the syscall driver, started when needed.
     pub blocking_workers: u32,
     /// Helper threads of the node for `Rt::blocking`, started when needed.
     pub helper_threads: usize,
@@ -25,7 +40,13 @@ pub struct RealOptions {
 
 impl Default for RealOptions {
     fn default() -> RealOptions {
-        RealOptions { ring_entries: 512, receive_buffers: 256, blocking_workers: 16, helper_threads: 4 }
+        RealOptions {
+            driver: IoDriver::Auto,
+            ring_entries: 512,
+            receive_buffers: 256,
+            blocking_workers: 16,
+            helper_threads: 4,
+        }
     }
 }
 
@@ -42,13 +63,22 @@ pub(crate) enum HostInner {
 }
 
 impl Host {
-    /// This machine, after a look at what its kernel offers.
+    /// This machine, after a look at what its kernel offers. With [`IoDriver::Ring`] it is an error if it does not offer what the
+    /// ring needs.
     pub fn real(options: RealOptions) -> Result<Host, Unsupported> {
         Ok(Host { inner: HostInner::Real(RealHost::probe(options)?) })
     }
 
-    /// Starts one thread with one ring and one executor, pinned to `cpu` if given. The thread ends when the future that `main`
-    /// makes ends: other tasks are then dropped and the ring is drained to its terminal completions.
+    /// Why [`IoDriver::Auto`] has not become the ring, if so.
+    pub fn instead_of_ring(&self) -> Option<&Unsupported> {
+        match &self.inner {
+            HostInner::Real(host) => host.instead_of_ring(),
+            HostInner::Sim(_) => None,
+        }
+    }
+
+    /// Starts one thread with one driver and one executor, pinned to `cpu` if given. The thread ends when the future that `main`
+    /// makes ends: other tasks are then dropped, and what is in flight comes to its end.
     pub fn start(
         &self,
         name: &str,

@@ -14,14 +14,16 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
-use crate::executor::{Executor, TaskId};
+use crate::executor::{Executor, TaskId, yield_now};
 use crate::file::File;
 use crate::frames::{FrameBuf, FramePool};
 use crate::fs::Fs;
+use crate::real::helpers::Helpers;
 use crate::ring::Ring;
 use crate::sim::thread::SimThread;
 use crate::socket::{DetachedSocket, Listener, Socket};
 use crate::stats::{Counters, RtStats};
+use crate::syscall::Syscall;
 use crate::time::Time;
 
 /// Handle of one shard's runtime. Cheap to clone; stays on its thread.
@@ -47,6 +49,7 @@ pub(crate) struct RtInner {
 /// How a shard reaches the world.
 pub(crate) enum Driver {
     Ring(Ring),
+    Syscall(Syscall),
     Sim(SimThread),
 }
 
@@ -115,16 +118,7 @@ impl Rt {
 
     /// Lets the other ready tasks of this shard run first.
     pub async fn yield_now(&self) {
-        let mut yielded = false;
-        std::future::poll_fn(|cx| {
-            if yielded {
-                return Poll::Ready(());
-            }
-            yielded = true;
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        yield_now().await;
     }
 
     /// The node's blocking file system, for start-up, the control thread and inside [`Rt::blocking`].
@@ -136,10 +130,8 @@ impl Rt {
     /// on when the future is dropped. Panics if the work panics.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Fs) -> T + Send + 'static) -> T {
         match &self.inner.driver {
-            Driver::Ring(ring) => {
-                let fs = self.inner.fs.clone();
-                ring.helpers().run(move || work(&fs)).await.expect("blocking work does not panic")
-            }
+            Driver::Ring(ring) => on_helper(ring.helpers(), &self.inner.fs, work).await,
+            Driver::Syscall(driver) => on_helper(driver.helpers(), &self.inner.fs, work).await,
             Driver::Sim(thread) => {
                 thread.disk_latency().await;
                 work(&self.inner.fs)
@@ -147,10 +139,11 @@ impl Rt {
         }
     }
 
-    /// Writes all of `bufs` at `pos` of `file` through the ring. On an error any part may have been written.
+    /// Writes all of `bufs` at `pos` of `file` without holding up the shard. On an error any part may have been written.
     pub async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.write_at(file, bufs, pos).await,
+            Driver::Syscall(driver) => driver.write_at(file, bufs, pos).await,
             Driver::Sim(thread) => thread.write_at(file, bufs, pos).await,
         }
     }
@@ -159,14 +152,16 @@ impl Rt {
     pub async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.read_at(file, pos, buf).await,
+            Driver::Syscall(driver) => driver.read_at(file, pos, buf).await,
             Driver::Sim(thread) => thread.read_at(file, pos, buf).await,
         }
     }
 
-    /// fdatasync through the ring.
+    /// fdatasync, without holding up the shard.
     pub async fn datasync(&self, file: &File) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.datasync(file).await,
+            Driver::Syscall(driver) => driver.datasync(file).await,
             Driver::Sim(thread) => thread.datasync(file).await,
         }
     }
@@ -175,6 +170,7 @@ impl Rt {
     pub async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         match &self.inner.driver {
             Driver::Ring(ring) => ring.sync_range(file, pos, len).await,
+            Driver::Syscall(driver) => driver.sync_range(file, pos, len).await,
             Driver::Sim(thread) => thread.sync_range().await,
         }
     }
@@ -204,11 +200,19 @@ impl Rt {
         let counters = &self.inner.counters;
         counters.wakes.set(self.inner.executor.queue().bells_rung());
         counters.tasks.set(self.inner.executor.tasks_alive() as u64);
-        if let Driver::Ring(ring) = &self.inner.driver {
-            ring.count(counters);
+        match &self.inner.driver {
+            Driver::Ring(ring) => ring.count(counters),
+            Driver::Syscall(driver) => driver.count(counters),
+            Driver::Sim(_) => {}
         }
         counters.snapshot()
     }
+}
+
+/// Runs blocking work on a helper thread of the node.
+async fn on_helper<T: Send + 'static>(helpers: &Helpers, fs: &Fs, work: impl FnOnce(&Fs) -> T + Send + 'static) -> T {
+    let fs = fs.clone();
+    helpers.run(move || work(&fs)).await.expect("blocking work does not panic")
 }
 
 /// A started task.

@@ -18,6 +18,8 @@ use crate::ring::buffers::RingChunk;
 use crate::ring::socket::{RingListener, RingSocket};
 use crate::rt::{Driver, Rt};
 use crate::sim::net::{SimDetached, SimListener, SimSocket};
+use crate::syscall::buffers::ReceiveBuffer;
+use crate::syscall::socket::{SyscallListener, SyscallSocket};
 
 /// A listening socket.
 pub struct Listener {
@@ -26,6 +28,7 @@ pub struct Listener {
 
 enum ListenerInner {
     Ring(RingListener),
+    Syscall(SyscallListener),
     Sim(SimListener),
 }
 
@@ -33,6 +36,7 @@ impl Listener {
     pub(crate) fn bind(rt: &Rt, addr: SocketAddr) -> io::Result<Listener> {
         let inner = match &rt.inner.driver {
             Driver::Ring(ring) => ListenerInner::Ring(RingListener::bind(ring, addr)?),
+            Driver::Syscall(driver) => ListenerInner::Syscall(SyscallListener::bind(driver, addr)?),
             Driver::Sim(thread) => ListenerInner::Sim(thread.listen(addr)?),
         };
         Ok(Listener { inner })
@@ -42,6 +46,7 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let inner = match &self.inner {
             ListenerInner::Ring(listener) => SocketInner::Ring(listener.accept().await?),
+            ListenerInner::Syscall(listener) => SocketInner::Syscall(listener.accept().await?),
             ListenerInner::Sim(listener) => SocketInner::Sim(listener.accept().await?),
         };
         let socket = Socket { inner };
@@ -53,6 +58,7 @@ impl Listener {
     pub fn local_addr(&self) -> SocketAddr {
         match &self.inner {
             ListenerInner::Ring(listener) => listener.local_addr(),
+            ListenerInner::Syscall(listener) => listener.local_addr(),
             ListenerInner::Sim(listener) => listener.local_addr(),
         }
     }
@@ -65,6 +71,7 @@ pub struct Socket {
 
 enum SocketInner {
     Ring(RingSocket),
+    Syscall(SyscallSocket),
     Sim(SimSocket),
 }
 
@@ -73,6 +80,7 @@ macro_rules! either {
     ($self:ident, $socket:ident => $call:expr) => {
         match &$self.inner {
             SocketInner::Ring($socket) => $call,
+            SocketInner::Syscall($socket) => $call,
             SocketInner::Sim($socket) => $call,
         }
     };
@@ -82,6 +90,7 @@ impl Socket {
     pub(crate) async fn connect(rt: &Rt, addr: SocketAddr) -> io::Result<Socket> {
         let inner = match &rt.inner.driver {
             Driver::Ring(ring) => SocketInner::Ring(RingSocket::connect(ring, addr).await?),
+            Driver::Syscall(driver) => SocketInner::Syscall(SyscallSocket::connect(driver, addr).await?),
             Driver::Sim(thread) => SocketInner::Sim(thread.connect(addr).await?),
         };
         Ok(Socket { inner })
@@ -90,6 +99,9 @@ impl Socket {
     pub(crate) fn adopt(rt: &Rt, socket: DetachedSocket) -> Socket {
         let inner = match (&rt.inner.driver, socket.inner) {
             (Driver::Ring(ring), DetachedInner::Real(socket)) => SocketInner::Ring(RingSocket::adopt(ring, socket)),
+            (Driver::Syscall(driver), DetachedInner::Real(socket)) => {
+                SocketInner::Syscall(SyscallSocket::adopt(driver, socket))
+            }
             (Driver::Sim(_), DetachedInner::Sim(socket)) => SocketInner::Sim(SimSocket::adopt(socket)),
             _ => unreachable!("a socket stays within its world"),
         };
@@ -100,6 +112,7 @@ impl Socket {
     pub async fn recv(&self) -> io::Result<Chunk> {
         match &self.inner {
             SocketInner::Ring(socket) => socket.recv().await,
+            SocketInner::Syscall(socket) => socket.recv().await,
             SocketInner::Sim(socket) => socket.recv().await,
         }
     }
@@ -108,6 +121,7 @@ impl Socket {
     pub async fn recv_into(&self, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
         match &self.inner {
             SocketInner::Ring(socket) => socket.recv_into(buf).await,
+            SocketInner::Syscall(socket) => socket.recv_into(buf).await,
             SocketInner::Sim(socket) => socket.recv_into(buf).await,
         }
     }
@@ -116,6 +130,7 @@ impl Socket {
     pub async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         match &self.inner {
             SocketInner::Ring(socket) => socket.send(bufs, false).await,
+            SocketInner::Syscall(socket) => socket.send(bufs, false).await,
             SocketInner::Sim(socket) => socket.send(bufs).await,
         }
     }
@@ -125,6 +140,7 @@ impl Socket {
     pub async fn send_before_more(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         match &self.inner {
             SocketInner::Ring(socket) => socket.send(bufs, true).await,
+            SocketInner::Syscall(socket) => socket.send(bufs, true).await,
             SocketInner::Sim(socket) => socket.send(bufs).await,
         }
     }
@@ -139,6 +155,7 @@ impl Socket {
     pub async fn writable(&self) -> io::Result<()> {
         match &self.inner {
             SocketInner::Ring(socket) => socket.writable().await,
+            SocketInner::Syscall(socket) => socket.writable().await,
             SocketInner::Sim(socket) => socket.writable().await,
         }
     }
@@ -147,6 +164,7 @@ impl Socket {
     pub fn detach(self) -> DetachedSocket {
         let inner = match self.inner {
             SocketInner::Ring(socket) => DetachedInner::Real(socket.detach()),
+            SocketInner::Syscall(socket) => DetachedInner::Real(socket.detach()),
             SocketInner::Sim(socket) => DetachedInner::Sim(socket.detach()),
         };
         DetachedSocket { inner }
@@ -183,13 +201,14 @@ enum DetachedInner {
     Sim(SimDetached),
 }
 
-/// Received bytes. Their buffer goes back to the shard's receive ring when the chunk is dropped: drop it soon.
+/// Received bytes. Their buffer goes back to the shard's receive buffers when the chunk is dropped: drop it soon.
 pub struct Chunk {
     pub(crate) inner: ChunkInner,
 }
 
 pub(crate) enum ChunkInner {
     Ring(RingChunk),
+    Lent(ReceiveBuffer),
     Owned(FrameBuf),
     Empty,
 }
@@ -199,6 +218,7 @@ impl Deref for Chunk {
     fn deref(&self) -> &[u8] {
         match &self.inner {
             ChunkInner::Ring(chunk) => chunk,
+            ChunkInner::Lent(buf) => buf,
             ChunkInner::Owned(buf) => buf,
             ChunkInner::Empty => &[],
         }

@@ -29,11 +29,11 @@ counters! {
     turns,
     /// Tasks polled.
     polls,
-    /// `io_uring_enter` calls.
+    /// Calls that hand over to the kernel and take in what happened: `io_uring_enter`, or `epoll_pwait`.
     enters,
-    /// Operations handed to the ring.
+    /// Operations handed to the ring, or to threads.
     submissions,
-    /// Completions reaped.
+    /// Completions reaped, or changes of readiness.
     completions,
     /// Times the shard parked with nothing to do.
     parks,
@@ -51,7 +51,7 @@ counters! {
     sends_inline,
     /// Sends that had to wait for the peer.
     sends_waited,
-    /// Operations the kernel has not completed yet.
+    /// Operations that the kernel, or a thread, has not completed yet.
     in_flight,
     /// Tasks alive.
     tasks,

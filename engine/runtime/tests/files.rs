@@ -1,4 +1,4 @@
-//! Files behave the same through the ring and inline, on the real disk and in the simulator.
+//! Files behave the same through the driver and inline, on the real disk and in the simulator.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -7,11 +7,11 @@ mod common;
 use std::io::{ErrorKind, IoSlice};
 
 use bytes::Bytes;
-use common::{World, on_each_driver, on_ring};
+use common::{World, on_each_driver, on_each_real_driver};
 use kringle_runtime::{FrameBuf, Open};
 
 #[test]
-fn what_is_written_through_the_ring_is_read_back_through_it() {
+fn what_is_written_through_the_driver_is_read_back_through_it() {
     on_each_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         let bufs: Vec<Bytes> = (0..3000u32).map(|i| Bytes::copy_from_slice(&i.to_be_bytes())).collect();
@@ -150,7 +150,7 @@ fn a_locked_file_cannot_be_locked_again_until_the_lock_is_dropped() {
 
 #[test]
 fn a_lock_keeps_other_processes_out() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_real_driver(async |World { rt, dir, .. }| {
         let path = dir.join(".lock");
         let _lock = rt.fs().lock(&path).unwrap();
         let attempt = "import fcntl,sys; fcntl.lockf(open(sys.argv[1],'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)";
@@ -164,7 +164,7 @@ fn a_lock_keeps_other_processes_out() {
 
 #[test]
 fn a_write_that_nobody_waits_for_still_completes_with_its_bytes() {
-    on_ring(async |World { rt, dir, .. }| {
+    on_each_real_driver(async |World { rt, dir, .. }| {
         let file = rt.fs().open(dir.join("a"), Open::CreateNew).unwrap();
         let bytes = Bytes::from(vec![9; 300_000]);
         assert!(rt.timeout(std::time::Duration::ZERO, rt.write_at(&file, vec![bytes], 0)).await.is_none());

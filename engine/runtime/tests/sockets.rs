@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{World, any_port, on_each_driver, on_ring};
+use common::{World, any_port, on_each_driver, on_each_real_driver};
 use kringle_runtime::{Open, Rt, Socket, channel};
 
 /// A connected pair.
@@ -170,7 +170,7 @@ fn connecting_where_nobody_listens_is_refused() {
 
 #[test]
 fn more_connections_than_shared_buffers_all_receive_while_every_chunk_is_kept() {
-    on_ring(async |World { rt, .. }| {
+    on_each_real_driver(async |World { rt, .. }| {
         let mut pairs = Vec::new();
         for _ in 0..40 {
             pairs.push(pair(&rt).await);
@@ -239,7 +239,7 @@ fn a_connection_moves_to_another_shard_and_lives_on() {
 
 #[test]
 fn a_wildcard_listener_takes_both_families_and_names_mapped_peers_as_ipv4() {
-    on_ring(async |World { rt, .. }| {
+    on_each_real_driver(async |World { rt, .. }| {
         let listener = rt.listen("[::]:0".parse().unwrap()).unwrap();
         let port = listener.local_addr().port();
         let client = rt.connect(format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap();

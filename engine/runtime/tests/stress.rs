@@ -1,4 +1,4 @@
-//! A ring far too small for what is asked of it, and connections that come and go in any order.
+//! A driver far too small for what is asked of it, and connections that come and go in any order.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -9,18 +9,25 @@ mod common;
 
 use std::cell::Cell;
 use std::io::IoSlice;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::any_port;
+use common::{any_port, real_drivers};
 use kringle_runtime::{Host, Open, RealOptions, Rt, Socket};
 
-/// Runs `body` on a ring with 8 entries (and 32 completions) and 4 receive buffers.
-fn on_a_tiny_ring<F: Future<Output = ()> + 'static>(body: impl FnOnce(Rt) -> F + Send + 'static) {
-    let host = Host::real(RealOptions { ring_entries: 8, receive_buffers: 4, ..RealOptions::default() }).unwrap();
-    host.start("tiny", 0, None, |rt| Box::pin(body(rt))).unwrap().join().unwrap();
+/// Runs `body` on a ring with 8 entries (and 32 completions) and 4 receive buffers, and on plain system calls with as many
+/// buffers and 2 threads.
+fn on_each_tiny_driver<F: Future<Output = ()> + 'static>(body: impl Fn(Rt) -> F + Clone + Send + 'static) {
+    for driver in real_drivers() {
+        let small =
+            RealOptions { driver, ring_entries: 8, receive_buffers: 4, blocking_workers: 2, ..Default::default() };
+        let body = body.clone();
+        let running = Host::real(small).unwrap().start("tiny", 0, None, move |rt| Box::pin(body(rt))).unwrap();
+        running.join().unwrap_or_else(|panicked| panic!("on the driver {driver:?}: {panicked}"));
+    }
 }
 
 /// Waits until `tasks` tasks have counted themselves.
@@ -34,23 +41,25 @@ async fn all_done(rt: &Rt, done: &Cell<u32>, tasks: u32) {
 fn more_operations_than_entries_and_completions_all_complete() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
-    on_a_tiny_ring(async move |rt| {
-        let file = rt.fs().open(path, Open::CreateNew).unwrap();
-        let bytes: Vec<u8> = (0..1_000_000u32).map(|n| u8::try_from(n % 241).unwrap()).collect();
-        file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
-        let (bytes, done) = (Rc::new(bytes), Rc::new(Cell::new(0)));
-        for n in 0..1000usize {
-            let (rt2, file, bytes, done) = (rt.clone(), file.clone(), Rc::clone(&bytes), Rc::clone(&done));
-            rt.spawn(async move {
-                let (read, buf) = rt2.read_at(&file, n as u64 * 1000, rt2.frame_buf(1000)).await;
-                assert_eq!(read.unwrap(), 1000);
-                assert!(buf[..] == bytes[n * 1000..(n + 1) * 1000]);
-                done.set(done.get() + 1);
-            });
-        }
-        all_done(&rt, &done, 1000).await;
-        assert_eq!(rt.stats().in_flight, 0);
-    });
+    on_each_tiny_driver(move |rt| read_a_thousand_times(rt, path.clone()));
+}
+
+async fn read_a_thousand_times(rt: Rt, path: PathBuf) {
+    let file = rt.fs().open(path, Open::Create).unwrap();
+    let bytes: Vec<u8> = (0..1_000_000u32).map(|n| u8::try_from(n % 241).unwrap()).collect();
+    file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
+    let (bytes, done) = (Rc::new(bytes), Rc::new(Cell::new(0)));
+    for n in 0..1000usize {
+        let (rt2, file, bytes, done) = (rt.clone(), file.clone(), Rc::clone(&bytes), Rc::clone(&done));
+        rt.spawn(async move {
+            let (read, buf) = rt2.read_at(&file, n as u64 * 1000, rt2.frame_buf(1000)).await;
+            assert_eq!(read.unwrap(), 1000);
+            assert!(buf[..] == bytes[n * 1000..(n + 1) * 1000]);
+            done.set(done.get() + 1);
+        });
+    }
+    all_done(&rt, &done, 1000).await;
+    assert_eq!(rt.stats().in_flight, 0);
 }
 
 /// Sends, receives, gives up and goes, as its numbers say.
@@ -75,7 +84,7 @@ async fn come_and_go(rt: Rt, socket: Socket) {
 
 #[test]
 fn connections_that_come_and_go_leave_no_operation_no_buffer_and_no_descriptor_behind() {
-    on_a_tiny_ring(async |rt| {
+    on_each_tiny_driver(async |rt| {
         let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let listener = rt.listen(any_port()).unwrap();
         let (done, mut rounds) = (Rc::new(Cell::new(0)), 0);
@@ -109,7 +118,7 @@ fn connections_that_come_and_go_leave_no_operation_no_buffer_and_no_descriptor_b
 
 #[test]
 fn wake_ups_from_many_threads_are_never_lost() {
-    on_a_tiny_ring(async |rt| {
+    on_each_tiny_driver(async |rt| {
         let (sender, mut receiver) = kringle_runtime::channel::<u64>(16);
         let (go, wait) = mpsc::channel::<()>();
         let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));

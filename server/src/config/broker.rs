@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kringle_runtime::IoDriver;
+
 use super::error::ConfigError;
 use super::listeners::{Given, Listener};
 use super::resolve::{Configs, DynamicConfigs, Effective};
@@ -99,6 +101,8 @@ pub struct BrokerConfig {
     pub admin_listener: Option<SocketAddr>,
     /// `kringle.durable.acks`: acks=all waits for stable storage.
     pub durable_acks: bool,
+    /// `kringle.io.driver`: how the shards reach the kernel.
+    pub io_driver: IoDriver,
     /// `kringle.memory.budget.bytes`: memory for requests in flight.
     pub memory_budget_bytes: usize,
 
@@ -191,6 +195,11 @@ impl BrokerConfig {
             shards: Some(settings.count("kringle.shards")).filter(|&n| n > 0),
             admin_listener: admin_listener(&settings)?,
             durable_acks: settings.boolean("kringle.durable.acks"),
+            io_driver: match settings.text("kringle.io.driver").as_deref() {
+                Some("ring") => IoDriver::Ring,
+                Some("syscall") => IoDriver::Syscall,
+                _ => IoDriver::Auto,
+            },
             memory_budget_bytes: settings.count("kringle.memory.budget.bytes"),
             given,
         })

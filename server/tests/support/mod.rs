@@ -52,20 +52,22 @@ impl TestBroker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kringle"));
         command.arg(file);
         let log_dirs = format!("log.dirs={}", dir.display());
-        for setting in overrides.iter().copied().chain([log_dirs.as_str()]) {
+        let driver = driver();
+        for setting in driver.iter().map(String::as_str).chain(overrides.iter().copied()).chain([log_dirs.as_str()]) {
             command.args(["--override", setting]);
         }
-        let mut broker = Self::spawn(command, &dir);
+        let mut broker = Self::run(command, &dir);
         broker.home = Some(home);
         broker
     }
 
     /// On a directory that outlives it.
     pub(crate) fn start_on(dir: &Path, overrides: &[&str]) -> TestBroker {
-        Self::spawn(command(dir, overrides), dir)
+        Self::run(command(dir, overrides), dir)
     }
 
-    fn spawn(mut command: Command, dir: &Path) -> TestBroker {
+    /// By any command line that becomes a broker.
+    pub(crate) fn run(mut command: Command, dir: &Path) -> TestBroker {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the broker starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let (mut address, mut controller, mut admin) = (None, None, None);
@@ -160,12 +162,18 @@ impl Drop for TestBroker {
     }
 }
 
+/// `KRINGLE_TEST_DRIVER=syscall` runs all tests on that driver.
+fn driver() -> Option<String> {
+    std::env::var("KRINGLE_TEST_DRIVER").ok().map(|driver| format!("kringle.io.driver={driver}"))
+}
+
 /// The broker's command line for a test.
 pub(crate) fn command(dir: &Path, overrides: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kringle"));
     let fixed = ["listeners=PLAINTEXT://127.0.0.1:0", "kringle.shards=2", "group.initial.rebalance.delay.ms=0"];
     command.arg("--override").arg(format!("log.dirs={}", dir.display()));
-    for setting in fixed.iter().chain(overrides) {
+    let driver = driver();
+    for setting in driver.as_deref().iter().chain(&fixed).chain(overrides) {
         command.args(["--override", setting]);
     }
     command

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
 
+use crate::frames::FrameBuf;
+
 /// Slices the kernel takes in one vectored call.
 pub(crate) const IOV_MAX: usize = 1024;
 /// Page size of every machine we run on; `cachestat` answers by the page, `O_DIRECT` wants sectors, which divide it.
@@ -98,6 +100,33 @@ impl RealFile {
                 result => return result,
             }
         }
+    }
+
+    /// Appends to `buf` from `pos` on, up to its capacity; 0 at the end of the file. With `nowait` only what is cached: an
+    /// error (`WouldBlock`, or `Unsupported` on some file systems) says that another path must be taken.
+    pub(crate) fn read_into(&self, buf: &mut FrameBuf, pos: u64, nowait: bool) -> io::Result<usize> {
+        let pos = offset(pos)?;
+        let flags = if nowait { libc::RWF_NOWAIT } else { 0 };
+        let n = uninterrupted(|| {
+            let room = libc::iovec { iov_base: buf.tail_mut().cast(), iov_len: buf.remaining() };
+            // SAFETY: the kernel writes at most `remaining()` bytes from the buffer's tail on, where there is room for them.
+            let n = unsafe { libc::preadv2(self.raw_fd(), &raw const room, 1, pos, flags) };
+            nix::errno::Errno::result(n)
+        })?;
+        let n = usize::try_from(n).expect("a count of bytes read is not negative");
+        // SAFETY: the kernel wrote `n` bytes from the tail on, within what remained.
+        unsafe { buf.filled(n) };
+        Ok(n)
+    }
+
+    /// Starts writing a range of dirty pages to the disk. May block when its queue is full.
+    pub(crate) fn start_writeback(&self, pos: u64, len: u64) -> io::Result<()> {
+        let (pos, len) = (offset(pos)?, offset(len)?);
+        uninterrupted(|| {
+            // SAFETY: the call takes plain numbers and a descriptor that is open.
+            let started = unsafe { libc::sync_file_range(self.raw_fd(), pos, len, libc::SYNC_FILE_RANGE_WRITE) };
+            nix::errno::Errno::result(started).map(drop)
+        })
     }
 
     pub(crate) fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {

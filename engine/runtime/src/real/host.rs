@@ -17,13 +17,14 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::executor::{Bell, Executor, LocalBoxFuture};
 use crate::frames::FramePool;
 use crate::fs::{Fs, FsInner};
-use crate::host::{Panicked, RealOptions};
-use crate::probe::{Unsupported, explain, probe};
+use crate::host::{IoDriver, Panicked, RealOptions};
+use crate::probe::{Unsupported, explain, kernel_release, probe};
 use crate::real::fs::RealFs;
 use crate::real::helpers::Helpers;
 use crate::real::run::{Clock, run, wall_ms};
 use crate::ring::Ring;
 use crate::rt::{Driver, Rt, RtInner};
+use crate::syscall::Syscall;
 use crate::time::Time;
 
 /// This machine; clones share files, helpers and the clock's start.
@@ -34,18 +35,43 @@ pub(crate) struct RealHost {
 
 struct Shared {
     options: RealOptions,
+    chosen: Chosen,
     kernel: String,
     fs: RealFs,
     helpers: Arc<Helpers>,
     clock: Clock,
 }
 
+/// What drives the threads of this host.
+enum Chosen {
+    Ring,
+    Syscall {
+        /// Why not the ring, where that was asked.
+        instead_of_ring: Option<Unsupported>,
+    },
+}
+
 impl RealHost {
     pub(crate) fn probe(options: RealOptions) -> Result<RealHost, Unsupported> {
-        let kernel = probe(options.ring_entries)?;
-        let helpers = Arc::new(Helpers::new(options.helper_threads));
+        let kernel = kernel_release();
+        let chosen = match options.driver {
+            IoDriver::Syscall => Chosen::Syscall { instead_of_ring: None },
+            IoDriver::Ring => probe(options.ring_entries, &kernel).map(|()| Chosen::Ring)?,
+            IoDriver::Auto => match probe(options.ring_entries, &kernel) {
+                Ok(()) => Chosen::Ring,
+                Err(unsupported) => Chosen::Syscall { instead_of_ring: Some(unsupported) },
+            },
+        };
+        let helpers = Arc::new(Helpers::new("helper", options.helper_threads));
         let clock = Clock { start: Instant::now() };
-        Ok(RealHost { shared: Arc::new(Shared { options, kernel, fs: RealFs::default(), helpers, clock }) })
+        Ok(RealHost { shared: Arc::new(Shared { options, chosen, kernel, fs: RealFs::default(), helpers, clock }) })
+    }
+
+    pub(crate) fn instead_of_ring(&self) -> Option<&Unsupported> {
+        match &self.shared.chosen {
+            Chosen::Ring => None,
+            Chosen::Syscall { instead_of_ring } => instead_of_ring.as_ref(),
+        }
     }
 
     pub(crate) fn start(
@@ -61,8 +87,8 @@ impl RealHost {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }
-            let (rt, ring) = match host.runtime(index) {
-                Ok(made) => made,
+            let rt = match host.runtime(index) {
+                Ok(rt) => rt,
                 Err(e) => {
                     // The starter waits for this message.
                     let _ = started.send(Err(e));
@@ -71,7 +97,12 @@ impl RealHost {
             };
             let _ = started.send(Ok(()));
             let main = main(rt.clone());
-            run(&rt, &*ring, host.shared.clock, main);
+            let clock = host.shared.clock;
+            match &rt.inner.driver {
+                Driver::Ring(ring) => run(&rt, &**ring, clock, main),
+                Driver::Syscall(driver) => run(&rt, &**driver, clock, main),
+                Driver::Sim(_) => unreachable!("made above"),
+            }
         })?;
         match start.recv() {
             Ok(Ok(())) => Ok(RealRunning { name: name.to_owned(), thread }),
@@ -80,19 +111,29 @@ impl RealHost {
         }
     }
 
-    /// Everything of a shard, made on its thread: the ring belongs to the thread that makes it.
-    fn runtime(&self, index: usize) -> io::Result<(Rt, Ring)> {
+    /// Everything of a shard, made on its thread: a ring belongs to the thread that makes it.
+    fn runtime(&self, index: usize) -> io::Result<Rt> {
         let shared = &self.shared;
         let options = &shared.options;
         let bell: Arc<OwnedFd> = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?.into());
-        let ring = Ring::new(
-            options.ring_entries,
-            options.receive_buffers,
-            options.blocking_workers,
-            Arc::clone(&bell),
-            Arc::clone(&shared.helpers),
-        )
-        .map_err(|e| io::Error::new(e.kind(), explain(&e, &shared.kernel)))?;
+        let driver = match &shared.chosen {
+            Chosen::Ring => Driver::Ring(
+                Ring::new(
+                    options.ring_entries,
+                    options.receive_buffers,
+                    options.blocking_workers,
+                    Arc::clone(&bell),
+                    Arc::clone(&shared.helpers),
+                )
+                .map_err(|e| io::Error::new(e.kind(), explain(&e, &shared.kernel)))?,
+            ),
+            Chosen::Syscall { .. } => Driver::Syscall(Syscall::new(
+                options.receive_buffers,
+                usize::try_from(options.blocking_workers).expect("32 bits fit into an address"),
+                Arc::clone(&bell),
+                Arc::clone(&shared.helpers),
+            )?),
+        };
         let inner = RtInner {
             index,
             executor: Executor::new(Bell::EventFd(bell)),
@@ -103,9 +144,9 @@ impl RealHost {
             frames: FramePool::new(),
             counters: crate::stats::Counters::default(),
             may_block: Cell::new(false),
-            driver: Driver::Ring(ring.clone()),
+            driver,
         };
-        Ok((Rt { inner: Rc::new(inner) }, ring))
+        Ok(Rt { inner: Rc::new(inner) })
     }
 
     pub(crate) fn fs(&self) -> RealFs {
@@ -117,14 +158,18 @@ impl RealHost {
     }
 
     pub(crate) fn describe(&self) -> String {
-        let options = &self.shared.options;
-        format!(
-            "io_uring, kernel {}, {} cores, {} entries and {} receive buffers per ring",
-            self.shared.kernel,
-            self.cores(),
-            options.ring_entries,
-            options.receive_buffers
-        )
+        let Shared { options, kernel, .. } = &*self.shared;
+        let (cores, buffers) = (self.cores(), options.receive_buffers);
+        match &self.shared.chosen {
+            Chosen::Ring => format!(
+                "io_uring, kernel {kernel}, {cores} cores, {} entries and {buffers} receive buffers per ring",
+                options.ring_entries
+            ),
+            Chosen::Syscall { .. } => format!(
+                "epoll and threads, kernel {kernel}, {cores} cores, {buffers} receive buffers and up to {} threads per shard",
+                options.blocking_workers
+            ),
+        }
     }
 }
 

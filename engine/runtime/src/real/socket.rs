@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,
 };
 
 use crate::file::{File, FileInner};
+use crate::frames::FrameBuf;
 use crate::real::file::{IOV_MAX, offset, uninterrupted};
 
 /// Size of a shared receive buffer.
@@ -119,6 +121,19 @@ impl Connection {
 
     pub(crate) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Appends to `buf` what has arrived, as far as there is room: `WouldBlock` if nothing has, 0 if the peer has closed.
+    pub(crate) fn recv_now(&self, buf: &mut FrameBuf) -> io::Result<usize> {
+        let n = uninterrupted(|| {
+            // SAFETY: the kernel writes at most `remaining()` bytes from the buffer's tail on, where there is room for them.
+            let n = unsafe { libc::recv(self.raw_fd(), buf.tail_mut().cast(), buf.remaining(), libc::MSG_DONTWAIT) };
+            Errno::result(n)
+        })?;
+        let n = usize::try_from(n).expect("a count of bytes received is not negative");
+        // SAFETY: the kernel wrote `n` bytes from the tail on, within what remained.
+        unsafe { buf.filled(n) };
+        Ok(n)
     }
 
     /// Sends what the socket takes now. With `more_follows` the last bytes may wait for what comes next.

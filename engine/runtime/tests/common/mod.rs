@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kringle_runtime::sim::Sim;
-use kringle_runtime::{Host, RealOptions, Rt};
+use kringle_runtime::{Host, IoDriver, RealOptions, Rt};
 
 /// What a test body works with.
 pub(crate) struct World {
@@ -20,38 +20,64 @@ pub(crate) struct World {
     pub(crate) overflow_bytes: usize,
 }
 
-/// A host on this machine.
-pub(crate) fn real_host() -> Host {
-    Host::real(RealOptions { ring_entries: 64, receive_buffers: 8, ..RealOptions::default() }).unwrap()
+/// The real drivers to test: both, or the one that `KRINGLE_TEST_DRIVER` names. Where the kernel refuses the ring, and nobody has
+/// named it, it is left out with a word.
+pub(crate) fn real_drivers() -> Vec<IoDriver> {
+    match std::env::var("KRINGLE_TEST_DRIVER").as_deref() {
+        Ok("ring") => return vec![IoDriver::Ring],
+        Ok("syscall") => return vec![IoDriver::Syscall],
+        Ok(other) => panic!("KRINGLE_TEST_DRIVER={other}: ring or syscall"),
+        Err(_) => {}
+    }
+    match Host::real(RealOptions { driver: IoDriver::Ring, ..RealOptions::default() }) {
+        Ok(_) => vec![IoDriver::Ring, IoDriver::Syscall],
+        Err(unsupported) => {
+            eprintln!("not tested on the ring: {unsupported}");
+            vec![IoDriver::Syscall]
+        }
+    }
 }
 
-/// Runs `body` on a thread with a ring and gives what it gives.
-pub(crate) fn on_ring<T, F>(body: impl FnOnce(World) -> F + Send + 'static) -> T
+/// A host on this machine.
+pub(crate) fn real_host(driver: IoDriver) -> Host {
+    Host::real(RealOptions { driver, ring_entries: 64, receive_buffers: 8, ..RealOptions::default() }).unwrap()
+}
+
+fn on_real_driver<F>(driver: IoDriver, body: impl FnOnce(World) -> F + Send + 'static)
 where
-    T: Send + 'static,
-    F: Future<Output = T> + 'static,
+    F: Future<Output = ()> + 'static,
 {
     let dir = tempfile::tempdir().unwrap();
-    let host = real_host();
-    let (sent, received) = std::sync::mpsc::channel();
+    let host = real_host(driver);
     let (path, inner) = (dir.path().to_owned(), host.clone());
     let thread = host.start("test", 0, None, move |rt| {
         let world = World { rt, host: inner, dir: path, overflow_bytes: 20 << 20 };
-        Box::pin(async move { sent.send(body(world).await).unwrap() })
+        Box::pin(body(world))
     });
-    thread.unwrap().join().unwrap();
-    received.recv().unwrap()
+    if let Err(panicked) = thread.unwrap().join() {
+        panic!("on the driver {driver:?}: {panicked}");
+    }
+}
+
+/// Runs `body` on a thread of each real driver.
+pub(crate) fn on_each_real_driver<F>(body: impl Fn(World) -> F + Clone + Send + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    for driver in real_drivers() {
+        on_real_driver(driver, body.clone());
+    }
 }
 
 /// Seeds that every test body is run with.
 const SEEDS: std::ops::Range<u64> = 0..8;
 
-/// Runs `body` on the ring and, with several seeds, in the simulator.
+/// Runs `body` on each real driver and, with several seeds, in the simulator.
 pub(crate) fn on_each_driver<F>(body: impl Fn(World) -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
-    on_ring(body.clone());
+    on_each_real_driver(body.clone());
     for seed in SEEDS {
         let mut sim = Sim::new(seed);
         let host = sim.node("test").host();
