@@ -13,16 +13,22 @@ use crate::workloads::produce::produce;
 /// No filling takes longer.
 const AT_MOST: Duration = Duration::from_secs(3600);
 
-/// Produces until the topics hold `wanted` bytes of keys and values, by the number of their records. Gives the number of records
-/// there are then.
-pub(crate) fn fill_up_to(session: &Session, records: &RecordPlan, wanted: u64) -> Result<u64, BenchError> {
+/// What topics hold.
+pub(crate) struct Held {
+    pub(crate) records: u64,
+    /// All of them were produced just now, so that their size is known.
+    pub(crate) all_ours: bool,
+}
+
+/// Produces until the topics hold `wanted` bytes of keys and values, by the number of their records.
+pub(crate) fn fill_up_to(session: &Session, records: &RecordPlan, wanted: u64) -> Result<Held, BenchError> {
     let held = records_held(session)?;
     let held_bytes = held.saturating_mul(records.record_bytes() as u64);
     if held_bytes >= wanted {
-        return Ok(held);
+        return Ok(Held { records: held, all_ours: false });
     }
     fill(session, records, wanted - held_bytes)?;
-    records_held(session)
+    Ok(Held { records: records_held(session)?, all_ours: held == 0 })
 }
 
 /// Produces so many bytes of keys and values.

@@ -21,6 +21,7 @@ mod floor;
 mod flow;
 mod machine;
 mod measure;
+mod member;
 mod memory;
 mod pace;
 mod payload;

@@ -147,6 +147,7 @@ pub(crate) struct Latency {
 pub(crate) struct IntervalReport {
     /// Its begin.
     pub(crate) at_s: f64,
+    pub(crate) requests_per_s: f64,
     pub(crate) records_per_s: f64,
     pub(crate) wire_mb_s: f64,
     pub(crate) p50_us: f64,
@@ -197,6 +198,7 @@ impl SeriesReport {
         let interval_s = series.interval.as_secs_f64();
         let intervals = totals.intervals.iter().enumerate().map(|(index, interval)| IntervalReport {
             at_s: to_f64(index) * interval_s,
+            requests_per_s: u64_to_f64(interval.amount.requests) / interval_s,
             records_per_s: u64_to_f64(interval.amount.records) / interval_s,
             wire_mb_s: u64_to_f64(interval.amount.wire_bytes) / interval_s / 1e6,
             p50_us: quantile_us(&interval.latency, 0.5),

@@ -251,6 +251,10 @@ impl LiveLine {
             worst_ns = worst_ns.max(interval.latency.max());
         }
         let per_second = |count: u64| u64_to_f64(count) / (per_line * seconds);
+        if amount.records == 0 {
+            let requests = significant(per_second(amount.requests));
+            return format!(" | {} {requests}/s, max {}{errors}", series.name, latency(worst_ns));
+        }
         format!(
             " | {} {} MB/s, {} records/s, max {}{errors}",
             series.name,

@@ -6,6 +6,7 @@ mod codecs;
 pub(crate) mod consume;
 mod e2e;
 mod fan_out;
+mod group_churn;
 pub(crate) mod produce;
 mod small_producers;
 mod sweep;
@@ -32,10 +33,10 @@ pub(crate) fn run(workload: &Workload, session: &Session) -> Result<Findings, Be
         Workload::FanOut(options) => fan_out::run(options, session),
         Workload::CatchUp(options) => catch_up::run(options, session),
         Workload::SmallProducers(options) => small_producers::run(options, session),
+        Workload::GroupChurn(options) => group_churn::run(options, session),
         Workload::Sweep(options) => sweep::run(options, session),
         Workload::Codecs(options) => codecs::run(options, session),
         Workload::BatchSizes(options) => batch_sizes::run(options, session),
-        _ => Err(BenchError::Options("not built yet".to_owned())),
     }
 }
 

@@ -68,17 +68,7 @@ fn write_errors(out: &mut String, report: &Report) {
 
 fn write_outcome(out: &mut String, outcome: &Outcome) {
     out.push('\n');
-    let cells = outcome.series.iter().map(|series| {
-        vec![
-            series.name.clone(),
-            significant(series.wire_mb_s),
-            series.payload_mb_s.map_or_else(|| "-".to_owned(), significant),
-            grouped(series.records_per_s),
-            grouped(series.requests_per_s),
-            bytes(series.measured.wire_bytes),
-        ]
-    });
-    write_rows(out, &["", "wire MB/s", "payload MB/s", "records/s", "requests/s", "in all"], cells.collect());
+    write_throughput(out, &outcome.series);
     let with_latency: Vec<_> =
         outcome.series.iter().filter_map(|series| Some((series, series.latency.as_ref()?))).collect();
     if !with_latency.is_empty() {
@@ -93,6 +83,27 @@ fn write_outcome(out: &mut String, outcome: &Outcome) {
     for (name, value) in shown {
         line(out, format_args!("  {name:<36} {:>16}", significant(*value)));
     }
+}
+
+/// In records and bytes where there are any, else in requests alone.
+fn write_throughput(out: &mut String, series: &[SeriesReport]) {
+    if series.iter().all(|one| one.overall.records == 0) {
+        let cells = series.iter().map(|one| {
+            vec![one.name.clone(), significant(one.requests_per_s), grouped(u64_to_f64(one.measured.requests))]
+        });
+        return write_rows(out, &["", "per second", "in all"], cells.collect());
+    }
+    let cells = series.iter().map(|one| {
+        vec![
+            one.name.clone(),
+            significant(one.wire_mb_s),
+            one.payload_mb_s.map_or_else(|| "-".to_owned(), significant),
+            grouped(one.records_per_s),
+            grouped(one.requests_per_s),
+            bytes(one.measured.wire_bytes),
+        ]
+    });
+    write_rows(out, &["", "wire MB/s", "payload MB/s", "records/s", "requests/s", "in all"], cells.collect());
 }
 
 fn latency_cells(series: &SeriesReport, latency: &Latency) -> Vec<String> {
@@ -154,12 +165,14 @@ fn write_comparison(out: &mut String, outcomes: &[Outcome]) {
         "CPU-s/GB",
         "own CPU %",
     ];
-    let cells = outcomes.iter().filter_map(|outcome| {
-        let series = outcome.series.first()?;
+    let rows = outcomes.iter().flat_map(|outcome| outcome.series.iter().map(move |series| (outcome, series)));
+    let cells = rows.map(|(outcome, series)| {
         let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
         let latency = |pick: fn(&Latency) -> f64| or_dash(series.latency.as_ref().map(pick));
-        Some(vec![
-            outcome.name.clone(),
+        let name =
+            if outcome.series.len() == 1 { outcome.name.clone() } else { format!("{}: {}", outcome.name, series.name) };
+        vec![
+            name,
             or_dash(outcome.offered_mb_s),
             or_dash(series.payload_mb_s),
             significant(series.wire_mb_s),
@@ -172,7 +185,7 @@ fn write_comparison(out: &mut String, outcomes: &[Outcome]) {
             or_dash(outcome.broker.as_ref().map(|broker| broker.used.cpu_percent)),
             or_dash(outcome.broker.as_ref().and_then(|broker| broker.cpu_seconds_per_gb)),
             significant(outcome.generator.cpu_percent),
-        ])
+        ]
     });
     write_rows(out, &head, cells.collect());
     if outcomes.iter().any(|outcome| outcome.generator.is_the_limit()) {

@@ -19,7 +19,7 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
     let (read, timing) = (ReadPlan::from_cli(&options.reading), Timing::from_cli(&options.run));
     let held = fill_up_to(session, &records, options.prefill as u64)?;
     // Records that were there before may have another size than --size says.
-    let record_bytes = if options.prefill > 0 { records.record_bytes() as u64 } else { 0 };
+    let record_bytes = if held.all_ours { records.record_bytes() as u64 } else { 0 };
     let lanes = options.connections.max(1);
     let series = Series::new("consumed", Some("fetch to answer"), timing.duration);
     let (clock, threads, cluster) = (session.clock, session.threads, session.cluster.clone());
@@ -51,14 +51,14 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
     let plan = vec![
         (
             "topics".to_owned(),
-            format!("{} records in {} partitions", grouped(u64_to_f64(held)), session.cluster.places().len()),
+            format!("{} records in {} partitions", grouped(u64_to_f64(held.records)), session.cluster.places().len()),
         ),
         ("connections".to_owned(), lanes.to_string()),
         ("fetches".to_owned(), describe(&read)),
     ];
     let outcome = Outcome::new("consume", session.threads, observed, &[series]);
     let mut notes = Vec::new();
-    if held == 0 {
+    if held.records == 0 {
         notes.push("there is nothing to read in these topics: see --prefill".to_owned());
     }
     Ok(Findings { plan, outcomes: vec![outcome], notes })
