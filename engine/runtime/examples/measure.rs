@@ -1,7 +1,9 @@
-//! What the runtime costs on this machine: `cargo run --release -p kringle-runtime --example measure`.
+//! What the runtime costs on this machine: `cargo run --release -p kringle-runtime --example measure [DRIVER ...]`.
 //!
-//! Each line is one measurement; the first number is the median of five rounds. Both ends run on this machine, so divide by two what
-//! two ends share.
+//! Each line is one measurement, the median of five rounds. Both ends run on this machine, so divide by two what two ends share.
+//! A driver is `ring` or `syscall`; without one it is what a broker would take. Several (`ring syscall ring syscall`) are measured
+//! in turn, each in a process of its own, and shown side by side: read a difference between drivers against that between the
+//! columns of one.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,7 +17,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kringle_runtime::{File, Host, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
+use kringle_runtime::{File, Host, IoDriver, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
 
 const ROUNDS: usize = 5;
 
@@ -33,7 +35,35 @@ async fn per_operation<F: AsyncFnMut()>(rt: &Rt, operations: u32, mut round: F) 
 }
 
 fn line(what: &str, us: f64) {
-    println!("{what:<58} {us:>9.3} us");
+    println!("{what:<NAME$} {us:>9.3} us");
+}
+
+/// Width of a name.
+const NAME: usize = 58;
+
+/// The measurements of one process of its own: each name with what is measured.
+fn measured(driver: &str) -> Vec<(String, String)> {
+    let process = std::process::Command::new(std::env::current_exe().unwrap()).arg(driver).output().unwrap();
+    assert!(process.status.success(), "{driver}: {}", String::from_utf8_lossy(&process.stderr));
+    let text = String::from_utf8(process.stdout).unwrap();
+    let split =
+        |line: &str| line.split_at_checked(NAME).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    // The first two lines describe the machine.
+    text.lines().skip(2).filter_map(split).collect()
+}
+
+/// Measures driver after driver and shows a column for each.
+fn side_by_side(drivers: &[String]) {
+    let columns: Vec<_> = drivers.iter().map(|driver| measured(driver)).collect();
+    let row = |name: &str, cells: Vec<&str>| {
+        println!("{name:<NAME$} {}", cells.iter().map(|cell| format!("{cell:>13}")).collect::<String>());
+    };
+    row("", drivers.iter().map(String::as_str).collect());
+    for (index, (name, _)) in columns[0].iter().enumerate() {
+        let cell = |column: &Vec<(String, String)>| column.get(index).map_or(String::new(), |(_, value)| value.clone());
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        row(name, cells.iter().map(|cell| cell.split(',').next().unwrap_or_default()).collect());
+    }
 }
 
 fn resident_kib() -> u64 {
@@ -200,7 +230,12 @@ async fn sockets(rt: &Rt, host: &Host) {
     let after = rt.stats();
     let trips = (64_000 * ROUNDS) as f64;
     let (enters, turns) = ((after.enters - before.enters) as f64, (after.turns - before.turns) as f64);
-    println!("{:<58} {:>9.3}, turns {:.3}", "   io_uring_enter calls per round trip", enters / trips, turns / trips);
+    println!(
+        "{:<58} {:>9.3}, turns {:.3}",
+        "   io_uring_enter or epoll calls per round trip",
+        enters / trips,
+        turns / trips
+    );
 
     let resident = resident_kib();
     let mut idle = Vec::new();
@@ -209,7 +244,7 @@ async fn sockets(rt: &Rt, host: &Host) {
     }
     rt.sleep(Duration::from_millis(200)).await;
     let grown = (resident_kib() - resident) as f64;
-    println!("{:<58} {:>9.3} KiB", "an idle connection, both ends with a task each", grown / 5000.0);
+    println!("{:<NAME$} {:>9.3} KiB", "an idle connection, both ends with a task each", grown / 5000.0);
 }
 
 async fn files(rt: &Rt, dir: &std::path::Path) {
@@ -223,7 +258,7 @@ async fn files(rt: &Rt, dir: &std::path::Path) {
                 rt.write_at(&file, vec![bytes.clone()], u64::from(n) * bytes.len() as u64).await.unwrap();
             }
         });
-        line(&format!("buffered append of {kib} KiB, ring"), us.await);
+        line(&format!("buffered append of {kib} KiB, by the driver"), us.await);
         let us = per_operation(rt, count, async || {
             file.set_len(0).unwrap();
             for n in 0..count {
@@ -242,7 +277,7 @@ async fn files(rt: &Rt, dir: &std::path::Path) {
             buf = Some(back);
         }
     });
-    line("cached read of 64 KiB, ring", us.await);
+    line("cached read of 64 KiB, by the driver", us.await);
     let us = per_operation(rt, 2000, async || {
         for _ in 0..2000 {
             assert_eq!(file.cached_prefix(0, 1 << 20), 1 << 20);
@@ -307,15 +342,25 @@ async fn commits(rt: &Rt, dir: &std::path::Path) {
 }
 
 fn main() {
-    let host = Host::real(RealOptions::default()).unwrap();
-    println!("{}", host.describe());
+    let drivers: Vec<String> = std::env::args().skip(1).collect();
+    if drivers.len() > 1 {
+        return side_by_side(&drivers);
+    }
+    let driver = match drivers.first().map(String::as_str) {
+        None => IoDriver::Auto,
+        Some("ring") => IoDriver::Ring,
+        Some("syscall") => IoDriver::Syscall,
+        Some(other) => panic!("{other}: neither ring nor syscall"),
+    };
+    let host = Host::real(RealOptions { driver, ..RealOptions::default() }).unwrap();
+    println!("on {}", host.describe());
     let dir = std::env::temp_dir();
     println!("files in {} ({})", dir.display(), host.fs().kind(&dir));
     let inner = host.clone();
     let before = resident_kib();
     let main = move |rt: Rt| -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
-            println!("{:<58} {:>9} KiB", "a shard at rest", resident_kib() - before);
+            println!("{:<NAME$} {:>9} KiB", "a shard at rest", resident_kib() - before);
             tasks_and_timers(&rt).await;
             between_shards(&rt, &inner).await;
             sockets(&rt, &inner).await;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
@@ -245,5 +245,114 @@ fn a_wildcard_listener_takes_both_families_and_names_mapped_peers_as_ipv4() {
         let client = rt.connect(format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer, client.local_addr());
+    });
+}
+
+#[test]
+fn bytes_that_come_together_with_the_end_are_received_before_it() {
+    on_each_real_driver(async |World { rt, .. }| {
+        let listener = rt.listen(any_port()).unwrap();
+        let addr = listener.local_addr();
+        for _ in 0..50 {
+            let client = std::net::TcpStream::connect(addr).unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            let server = Rc::new(server);
+            let waiting = Rc::clone(&server);
+            let received = Rc::new(RefCell::new(Vec::new()));
+            let all = Rc::clone(&received);
+            let task = rt.spawn(async move {
+                loop {
+                    let chunk = waiting.recv().await.unwrap();
+                    if chunk.is_empty() {
+                        return;
+                    }
+                    all.borrow_mut().extend_from_slice(&chunk);
+                }
+            });
+            // It waits when both arrive, while nothing else of this shard runs.
+            rt.yield_now().await;
+            rt.blocking(move |_| {
+                std::io::Write::write_all(&mut &client, b"bye").unwrap();
+                drop(client);
+            })
+            .await;
+            let ended = rt.timeout(Duration::from_secs(10), async {
+                while !task.is_finished() {
+                    rt.sleep(Duration::from_micros(100)).await;
+                }
+            });
+            assert!(ended.await.is_some(), "the end was not seen");
+            assert_eq!(*received.borrow(), b"bye");
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_always_has_more_lets_the_others_have_their_turn() {
+    on_each_real_driver(async |World { rt, .. }| {
+        let (client, server) = pair(&rt).await;
+        let len = 20 << 20;
+        rt.spawn(async move { server.send(vec![pattern(len)]).await.unwrap() });
+        let turns = Rc::new(Cell::new(0u64));
+        let (neighbour, counted) = (rt.clone(), Rc::clone(&turns));
+        let neighbour = rt.spawn(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                neighbour.yield_now().await;
+            }
+        });
+        let (mut received, mut since, mut seen) = (0, 0, 0);
+        while received < len {
+            let n = client.recv().await.unwrap().len();
+            assert!(n > 0);
+            received += n;
+            since = if turns.get() == seen { since + n } else { n };
+            seen = turns.get();
+            assert!(since <= 256 << 10, "{since} bytes without a turn of its neighbour");
+        }
+        neighbour.cancel();
+    });
+}
+
+#[test]
+fn a_connection_that_has_waited_on_one_shard_wakes_only_the_one_it_moved_to() {
+    on_each_real_driver(async |World { rt, host, .. }| {
+        let listener = rt.listen(any_port()).unwrap();
+        let addr = listener.local_addr();
+        let (hello, said) = std::sync::mpsc::channel::<()>();
+        let client = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let mut client = std::net::TcpStream::connect(addr).unwrap();
+            client.set_nodelay(true).unwrap();
+            said.recv().unwrap();
+            for _ in 0..200 {
+                client.write_all(b"x").unwrap();
+                client.read_exact(&mut [0]).unwrap();
+            }
+        });
+        let (server, _) = listener.accept().await.unwrap();
+        let asks = rt.clone();
+        rt.spawn(async move {
+            asks.yield_now().await;
+            hello.send(()).unwrap();
+        });
+        let first = server.recv().await.unwrap();
+        assert_eq!(first[..], b"x"[..]);
+        let (give, mut take) = channel(1);
+        let before = rt.stats().completions;
+        assert!(give.try_send(server.detach()).is_ok());
+        let other = host.start("other", 1, None, move |rt| {
+            Box::pin(async move {
+                let socket = rt.adopt(take.recv().await.unwrap());
+                for n in 1..=200 {
+                    socket.send(vec![Bytes::from_static(b"y")]).await.unwrap();
+                    assert!(n == 200 || socket.recv().await.unwrap().len() == 1);
+                }
+            })
+        });
+        rt.blocking(|_| other.unwrap().join().unwrap()).await;
+        client.join().unwrap();
+        let woken = rt.stats().completions - before;
+        assert!(woken < 100, "woken {woken} times for 200 bytes that went elsewhere");
     });
 }
