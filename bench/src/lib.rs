@@ -5,6 +5,8 @@
 //!                                 |                                       |
 //!                           broker_stats                      template, request, pace -> measure -> report
 //! ```
+//!
+//! [`throughput`] is apart: the report of `cargo bench`.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
@@ -34,6 +36,7 @@ mod report;
 mod request;
 mod session;
 mod template;
+pub mod throughput;
 mod units;
 mod workloads;
 
