@@ -1,4 +1,5 @@
-//! Load generators for any Kafka-compatible broker; `cli` has the workloads, README.md how to read the figures.
+//! Load generators for any Kafka-compatible broker; `cli` has the workloads, README.md how to read the figures. [`throughput`] is
+//! the report of `cargo bench`.
 //!
 //! ```text
 //! cli -> plan -> workloads -> session (threads, window, live line) -> producer, reader (connections)
