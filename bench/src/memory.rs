@@ -12,12 +12,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::sys::statvfs::statvfs;
 
 /// Memory that stays free: the kernel reclaims when less is left.
 const LEFT_FREE_MIB: u64 = 300;
 const MIB: usize = 1 << 20;
-const FILL_FILE_MIB: usize = 1000;
-const FILL_FILES: usize = 100;
+const FILL_FILE_MIB: u64 = 1000;
+/// Disk that stays free, for the broker's own data.
+const DISK_LEFT_FREE_MIB: u64 = 10 << 10;
 
 /// How much memory is held.
 #[derive(Debug, Args)]
@@ -72,14 +74,17 @@ pub(crate) fn hold(args: &HoldMemoryArgs) -> ExitCode {
 }
 
 fn fill(dir: &Path) -> Result<(), MemoryError> {
+    // As much as is free now and no more: what is written beyond that only pushes out what was written before.
+    let disk = statvfs(dir).map_err(|errno| at(dir)(errno.into()))?;
+    let disk_free_mib = disk.blocks_available().saturating_mul(disk.fragment_size()) >> 20;
+    let free_mib = free_mib().unwrap_or(0).saturating_sub(LEFT_FREE_MIB);
+    let fill_mib = free_mib.min(disk_free_mib.saturating_sub(DISK_LEFT_FREE_MIB));
     let chunk = vec![7_u8; MIB];
-    for number in 0..FILL_FILES {
-        if free_mib().is_none_or(|free| free <= LEFT_FREE_MIB) {
-            break;
-        }
+    for number in 0..fill_mib.div_ceil(FILL_FILE_MIB) {
+        let size_mib = FILL_FILE_MIB.min(fill_mib - number * FILL_FILE_MIB);
         let path = dir.join(format!("ballast.{number}"));
         let mut file = File::create(&path).map_err(at(&path))?;
-        for _ in 0..FILL_FILE_MIB {
+        for _ in 0..size_mib {
             file.write_all(&chunk).map_err(at(&path))?;
         }
         file.sync_all().map_err(at(&path))?;

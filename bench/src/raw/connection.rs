@@ -4,7 +4,7 @@
 //! the run, for a broker that closes connections under load has failed it.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
@@ -48,14 +48,23 @@ impl Connection {
         self.sent_bytes == 0
     }
 
-    /// Sends as much as the socket takes; whether that was all.
-    pub(super) fn send(&mut self, request: &[u8]) -> Result<bool, RawError> {
-        match (&self.socket).write(&request[self.sent_bytes..]) {
+    /// Sends as much as the socket takes of a request that lies in two pieces; whether that was all.
+    pub(super) fn send(&mut self, [head, rest]: [&[u8]; 2]) -> Result<bool, RawError> {
+        let written = if let Some(head) = head.get(self.sent_bytes..).filter(|head| !head.is_empty()) {
+            if rest.is_empty() {
+                (&self.socket).write(head)
+            } else {
+                (&self.socket).write_vectored(&[IoSlice::new(head), IoSlice::new(rest)])
+            }
+        } else {
+            (&self.socket).write(&rest[self.sent_bytes - head.len()..])
+        };
+        match written {
             Ok(written) => self.sent_bytes += written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
-        let whole = self.sent_bytes == request.len();
+        let whole = self.sent_bytes == head.len() + rest.len();
         self.sending = !whole;
         Ok(whole)
     }

@@ -36,8 +36,8 @@ pub(super) struct Outcome {
 
 /// What is sent, and what the answers mean.
 pub(super) trait Load {
-    /// The next request of a connection; asked again, unchanged, while part of it has not left.
-    fn request(&mut self, connection: usize, begins: bool) -> &[u8];
+    /// The next request of a connection, in two pieces; asked again, unchanged, while part of it has not left.
+    fn request(&mut self, connection: usize, begins: bool) -> [&[u8]; 2];
     /// All of the request has left.
     fn sent(&mut self, connection: usize);
     /// The head of the answer to the oldest request.

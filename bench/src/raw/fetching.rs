@@ -87,8 +87,8 @@ impl Lane {
 }
 
 impl Load for Fetching {
-    fn request(&mut self, connection: usize, _begins: bool) -> &[u8] {
-        self.lanes[connection].request()
+    fn request(&mut self, connection: usize, _begins: bool) -> [&[u8]; 2] {
+        [self.lanes[connection].request(), &[]]
     }
 
     fn sent(&mut self, _connection: usize) {}
@@ -136,8 +136,8 @@ struct Tailing {
 }
 
 impl Load for Tailing {
-    fn request(&mut self, connection: usize, _begins: bool) -> &[u8] {
-        self.lanes[connection].request()
+    fn request(&mut self, connection: usize, _begins: bool) -> [&[u8]; 2] {
+        [self.lanes[connection].request(), &[]]
     }
 
     fn sent(&mut self, _connection: usize) {}

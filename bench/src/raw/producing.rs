@@ -31,8 +31,11 @@ pub(super) struct ProduceArgs {
     #[arg(long)]
     rate: Option<f64>,
     /// Write the time into each batch, for `tail` (needs --size of at least 8)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "one_batch")]
     stamp: bool,
+    /// Send the same batch to all partitions, so that many partitions cost this program no more memory than one
+    #[arg(long)]
+    one_batch: bool,
 }
 
 /// Nanoseconds of the wall clock, which producer and consumer on one machine share.
@@ -44,6 +47,8 @@ pub(super) fn wall_ns() -> u64 {
 struct Producing {
     /// One for each partition.
     frames: Vec<ProduceFrame>,
+    /// What all frames end with, where they share it.
+    batch: Vec<u8>,
     /// Which partition is next, for each connection.
     next: Vec<usize>,
     /// With stamps: the request being sent, for each connection.
@@ -52,14 +57,14 @@ struct Producing {
 }
 
 impl Load for Producing {
-    fn request(&mut self, connection: usize, begins: bool) -> &[u8] {
+    fn request(&mut self, connection: usize, begins: bool) -> [&[u8]; 2] {
         let frame = &self.frames[self.next[connection]];
-        let Some(stamped) = &mut self.stamped else { return &frame.bytes };
+        let Some(stamped) = &mut self.stamped else { return [&frame.bytes, &self.batch] };
         let copy = &mut stamped[connection];
         if begins {
             frame.stamped(wall_ns(), copy);
         }
-        copy
+        [copy, &[]]
     }
 
     fn sent(&mut self, connection: usize) {
@@ -77,14 +82,24 @@ impl Load for Producing {
 pub(super) fn run(args: &ProduceArgs) -> Result<Report, RawError> {
     let (target, span) = (&args.target, &args.span);
     let now_ms = i64::try_from(wall_ns() / 1_000_000).expect("milliseconds fit");
+    let mut batch = Vec::new();
     let frames: Vec<_> = (0..i32::from(target.partitions))
-        .map(|partition| ProduceFrame::new(&target.topic, partition, args.acks, args.records, args.size, now_ms))
+        .map(|partition| {
+            let frame = ProduceFrame::new(&target.topic, partition, args.acks, args.records, args.size, now_ms);
+            if !args.one_batch {
+                return frame;
+            }
+            let (head, last_batch) = frame.without_batch();
+            batch = last_batch;
+            head
+        })
         .collect();
     let batch_bytes = u64::from(args.records) * u64::try_from(args.size).expect("a size fits");
     let mut load = Producing {
         next: (0..span.conns).map(|connection| connection % frames.len()).collect(),
         stamped: args.stamp.then(|| vec![Vec::new(); span.conns]),
         frames,
+        batch,
         batch_bytes,
     };
     #[allow(clippy::cast_precision_loss, reason = "a batch is smaller than 2^53 bytes")]

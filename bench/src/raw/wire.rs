@@ -95,6 +95,13 @@ impl ProduceFrame {
         ProduceFrame { bytes, batch_at, stamp_at: batch_at + stamp_in_batch }
     }
 
+    /// The frame up to its batch, and the batch.
+    pub(super) fn without_batch(mut self) -> (ProduceFrame, Vec<u8>) {
+        let batch = self.bytes.split_off(self.batch_at);
+        self.bytes.shrink_to_fit();
+        (self, batch)
+    }
+
     /// Copies the frame to `out` with `stamp` as the first eight bytes of the first value, and its CRC set right.
     pub(super) fn stamped(&self, stamp: u64, out: &mut Vec<u8>) {
         out.clear();
