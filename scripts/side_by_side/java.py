@@ -1,0 +1,155 @@
+"""`--java`: Apache Kafka's own load tools against both brokers, with each codec.
+
+The client is the same JVM program on both sides and has the machine with the broker, so throughput here is often the client's; what
+the broker costs is seen in its CPU time per GB of values (before compression), read from /proc over the run.
+"""
+
+import csv
+import os
+import re
+import shutil
+import statistics
+import sys
+import time
+
+from harness import tools
+
+from . import load
+from .contestants import KAFKA, KRINGLE, HeldMemory, contestant
+from .report import Report, Table, short
+from .rows import WARM_UP
+
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+# Name -> bytes of a record, bytes of a batch, records per second of --secs. A run lasts about that long on a small machine.
+SIZES = {"100 B in 16 KiB": (100, 16384, 150_000), "1 KiB in 16 KiB": (1024, 16384, 40_000), "1 KiB in 128 KiB": (1024, 131072, 40_000)}
+ACKS = ("1", "all")
+PINGS_PER_S = 500
+WAIT_S = 300
+THROUGHPUT_TARGET, CPU_TARGET = 1.0, 0.5
+
+PRODUCED = re.compile(r"records sent, .*?\(([\d.]+) MB/sec\), ([\d.]+) ms avg.*?([\d.]+) ms 50th, .*?([\d.]+) ms 99th, ([\d.]+) ms 99\.9th")
+PINGED = re.compile(r"Avg latency: ([\d.]+) ms.*?50th = ([\d.]+), 99th = ([\d.]+), 99\.9th = ([\d.]+)", re.DOTALL)
+
+
+def run(args, work):
+    """All rounds; the report."""
+    kinds = [kind for kind in args.only.split(",") if kind in (KAFKA, KRINGLE)]
+    measured = []
+    with HeldMemory(args.held) as held:
+        print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
+        for round_number in range(1, args.rounds + 1):
+            for kind in kinds:
+                one_broker(kind, round_number, args, work, measured)
+    return report(kinds, measured, work)
+
+
+def one_broker(kind, round_number, args, work, measured):
+    """Produces, consumes and pings on one broker, each codec on a topic of its own."""
+    shutil.rmtree(work / "fill", ignore_errors=True)
+    with contestant(kind, work) as broker:
+        load.create(broker, WARM_UP.topic, WARM_UP.partitions)
+        load.run(WARM_UP.what, broker, WARM_UP.topic, WARM_UP.partitions, WARM_UP.options)
+        HeldMemory.fill(work / "fill")
+
+        def note(setting, action, gb):
+            os.sync()
+            time.sleep(0.5)
+            before = load.cpu_s(broker)
+            try:
+                figures = action()
+                figures["cpu_s_per_GB"] = (load.cpu_s(broker) - before) / gb
+            except tools.ToolFailed as error:
+                figures = {"failed": str(error)[-300:]}
+            measured.append({"broker": kind, "setting": setting, "round": round_number, **figures})
+            said = "  ".join(f"{name} {short(value)}" if name != "failed" else f"FAILED: {value}" for name, value in figures.items())
+            print(f"round {round_number} {kind:8}{setting:38}{said}", file=sys.stderr, flush=True)
+
+        for codec in CODECS:
+            topic, sent = f"java-{codec}", 0
+            if args.rows and codec not in args.rows.split(","):
+                continue
+            load.create(broker, topic, 4)
+            for name, (size, batch, per_s) in SIZES.items():
+                count = max(1000, int(per_s * args.secs))
+                for acks in ACKS:
+                    note(f"produce {codec}, {name}, acks={acks}",
+                         lambda: produce(broker, topic, count, size, batch, codec, acks), count * size / 1e9)  # noqa: B023
+                    sent += count * size
+            records = sum(max(1000, int(per_s * args.secs)) for _, _, per_s in SIZES.values()) * len(ACKS)
+            note(f"consume {codec}", lambda: consume(broker, topic, records), sent / 1e9)  # noqa: B023
+            note(f"end to end {codec}", lambda: ping(broker, f"ping-{codec}", int(PINGS_PER_S * args.secs), codec, work), 1)  # noqa: B023
+            # A CPU-s/GB of single records of 100 bytes would say nothing.
+            measured[-1].pop("cpu_s_per_GB", None)
+    for left in ("fill", f"{kind}-data"):
+        shutil.rmtree(work / left, ignore_errors=True)
+
+
+def produce(broker, topic, count, size, batch, codec, acks):
+    """producer-perf-test as fast as it can."""
+    said = tools.run("producer-perf-test", "--topic", topic, "--num-records", count, "--record-size", size, "--throughput", -1,
+                     "--producer-props", f"bootstrap.servers={broker.bootstrap}", f"acks={acks}", f"batch.size={batch}", "linger.ms=5",
+                     f"compression.type={codec}", "buffer.memory=67108864", wait_s=WAIT_S, status=0)
+    found = PRODUCED.search(said.lines[-1]) if said.lines else None
+    if not found:
+        raise tools.ToolFailed(f"producer-perf-test said {said.out[-200:]} {said.err[-200:]}")
+    mb_per_s, mean, p50, p99, p999 = map(float, found.groups())
+    return {"MBps": mb_per_s * 1.048576, "mean_ms": mean, "p50_ms": p50, "p99_ms": p99, "p999_ms": p999}
+
+
+def consume(broker, topic, records):
+    """consumer-perf-test over the whole topic, in a group."""
+    said = tools.run("consumer-perf-test", "--bootstrap-server", broker.bootstrap, "--topic", topic, "--num-records", records,
+                     "--group", f"group-{topic}", "--timeout", 30_000, wait_s=WAIT_S, status=0)
+    lines = [line for line in said.lines if line.count(",") > 5]
+    if len(lines) < 2:
+        raise tools.ToolFailed(f"consumer-perf-test said {said.out[-200:]} {said.err[-200:]}")
+    row = dict(zip(*(map(str.strip, cells) for cells in csv.reader(lines[-2:]))))
+    if int(row["data.consumed.in.nMsg"]) < records:
+        raise tools.ToolFailed(f"consumed {row['data.consumed.in.nMsg']} of {records} records")
+    return {"MBps": float(row["fetch.MB.sec"]) * 1.048576}
+
+
+def ping(broker, topic, count, codec, work):
+    """e2e-latency: one record on its way at a time, acks=all, from send to receipt."""
+    load.create(broker, topic, 1)
+    properties = work / f"ping-{codec}.properties"
+    properties.write_text(f"compression.type={codec}\n")
+    said = tools.run("e2e-latency", broker.bootstrap, topic, count, "all", 100, properties, wait_s=WAIT_S, status=0)
+    found = PINGED.search(said.out)
+    if not found:
+        raise tools.ToolFailed(f"e2e-latency said {said.out[-200:]} {said.err[-200:]}")
+    return dict(zip(("mean_ms", "p50_ms", "p99_ms", "p999_ms"), map(float, found.groups())))
+
+
+def report(kinds, measured, work):
+    """One line for each setting: both brokers and their ratio."""
+    made = Report("Apache Kafka's own load tools against Apache Kafka and Kringle", work, measured)
+    for one in measured:
+        if "failed" in one:
+            made.warn(f"{one['broker']} {one['setting']} round {one['round']}: {one['failed']}")
+
+    def median(kind, setting, figure):
+        values = [one[figure] for one in measured if one["broker"] == kind and one["setting"] == setting and figure in one]
+        return statistics.median(values) if values else None
+
+    def ratio(ours, theirs, met):
+        if ours is None or not theirs:
+            return "-", ""
+        return f"{ours / theirs:.2f}", "met" if met(ours / theirs) else "MISSED"
+
+    throughput = Table(f"Throughput (wanted: >= {THROUGHPUT_TARGET}x Kafka's) and the broker's CPU (wanted: <= {CPU_TARGET}x)",
+                       ["setting", "Kafka MB/s", "Kringle MB/s", "ratio", "", "Kafka CPU-s/GB", "Kringle CPU-s/GB", "ratio", "", "Kafka p99 ms",
+                        "Kringle p99 ms"])
+    latency = Table("End to end, one record of 100 B on its way, acks=all (Kringle: durable)",
+                    ["setting", "Kafka mean ms", "Kringle mean ms", "ratio", "Kafka p99 ms", "Kringle p99 ms", "Kafka p99.9 ms", "Kringle p99.9 ms"])
+    for setting in dict.fromkeys(one["setting"] for one in measured):
+        both = lambda figure: (median(KAFKA, setting, figure), median(KRINGLE, setting, figure))  # noqa: B023, E731
+        if setting.startswith("end to end"):
+            mean = both("mean_ms")
+            latency.add(setting, *map(short, mean), ratio(mean[1], mean[0], lambda _: True)[0], *map(short, both("p99_ms")), *map(short, both("p999_ms")))
+            continue
+        speed, cpu = both("MBps"), both("cpu_s_per_GB")
+        throughput.add(setting, *map(short, speed), *ratio(speed[1], speed[0], lambda got: got >= THROUGHPUT_TARGET), *map(short, cpu),
+                       *ratio(cpu[1], cpu[0], lambda got: got <= CPU_TARGET), *map(short, both("p99_ms")))
+    made.tables += [throughput, latency]
+    return made
