@@ -19,7 +19,7 @@ use crate::names;
 use crate::net::accept::{Connections, Limits};
 use crate::shard::ShardHandle;
 use crate::shard::metrics::{Value, counter, gauge};
-use crate::shard::readable::Registry;
+use crate::shard::shared::Registry;
 
 /// Which listener a connection came in by: its place in the configuration. What is served depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,10 @@ use crate::uuid::Uuid;
 /// From this version on topics are named by their id.
 const TOPIC_ID_VERSION: i16 = 13;
 
+/// Granted, of a request's memory, to what the broker keeps of each topic and partition while it works on the request: the
+/// smallest takes a few bytes on the wire.
+const MEMORY_PER_ELEMENT_BYTES: usize = 256;
+
 /// A well-formed Produce request.
 #[derive(Debug, Clone)]
 pub struct ProduceView {
@@ -31,7 +35,7 @@ pub struct ProduceView {
 }
 
 /// How a request names a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TopicRef {
     /// Up to version 12. Not necessarily UTF-8.
     Name(Bytes),
@@ -89,7 +93,9 @@ impl ProduceView {
             trailing: 0,
         };
         for _ in 0..topic_count {
+            r.charge(MEMORY_PER_ELEMENT_BYTES)?;
             let (_, partitions) = topic(r, c)?;
+            r.charge(partitions.saturating_mul(MEMORY_PER_ELEMENT_BYTES))?;
             for _ in 0..partitions {
                 partition(r, c)?;
             }

@@ -124,7 +124,7 @@ async fn at_owner(
     upto: Upto,
 ) -> Result<Position, ErrorCode> {
     let partition = shard.partition(topic, partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.readable, current_leader_epoch)) {
+    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.shared, current_leader_epoch)) {
         return Err(error);
     }
     let (reader, readable_end) = {

@@ -42,7 +42,7 @@ pub(crate) async fn handle(context: Context, request: OffsetForLeaderEpochReques
 
 fn at_owner(shard: &Shard, topic: Uuid, partition: i32, current: i32, wanted: i32) -> Result<(i32, i64), ErrorCode> {
     let partition = shard.partition(topic, partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.readable, current)) {
+    if let Some(error) = partition.closed().or_else(|| epoch_error(&partition.shared, current)) {
         return Err(error);
     }
     let log = partition.log();

@@ -9,7 +9,7 @@ mod load;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use kringle_log::{Acks, BatchBuilder, Compression, Origin, validate};
+use kringle_log::{BatchBuilder, Compression, Origin, validate};
 use kringle_protocol::{ErrorCode, Uuid};
 use kringle_runtime::{Notify, Reply, oneshot};
 use rustc_hash::FxHashMap;
@@ -20,7 +20,7 @@ use crate::group::{
 };
 use crate::names::CONSUMER_OFFSETS;
 use crate::shard::Shard;
-use crate::shard::partition::Partition;
+use crate::shard::partition::{Done, Partition};
 
 /// The coordinators of one shard, by partition of `__consumer_offsets`.
 #[derive(Default)]
@@ -258,8 +258,8 @@ impl Slot {
             Err(refused) => Err(refused.code),
             Ok(batch) => {
                 let (slot, later) = (self.clone(), shard.clone());
-                let done = Box::new(move |result: Result<(), ErrorCode>| slot.ended(&later, id, result));
-                shard.append(&self.partition, batch, Acks::All, |_| done).map_err(|error| error.code())
+                let done = Done::Call(Box::new(move |result| slot.ended(&later, id, result)));
+                shard.append(&self.partition, batch, done)
             }
         };
         if let Err(code) = appended {

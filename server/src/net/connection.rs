@@ -7,28 +7,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures_util::poll;
 use kringle_protocol::ApiKey;
 use kringle_runtime::{Notify, Socket};
 
 use super::frame::{FrameError, FrameReader};
 use super::response::Response;
 use super::send;
-use crate::api::{self, Answer, Close, produce};
+use crate::api::produce::{self, Produce};
+use crate::api::{self, Answer, Close};
 use crate::node::ListenerId;
 use crate::shard::Shard;
 
 /// Answers a connection may have in work or unsent; a client that pipelines more waits in its socket.
 const MAX_PIPELINED: usize = 128;
-
-/// An answer that is still in work.
-pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, Close>>>>;
 
 /// What the requests of one connection have in common.
 pub(crate) struct Connection {
@@ -50,7 +45,16 @@ pub(crate) struct Connection {
 
 enum Queued {
     Ready(Response),
-    Pending(Pending),
+    Produce(Produce),
+}
+
+impl Queued {
+    fn is_ready(&self) -> bool {
+        match self {
+            Queued::Ready(_) => true,
+            Queued::Produce(produce) => produce.is_complete(),
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -158,7 +162,7 @@ impl Connection {
             if self.closing.get() {
                 return Ok(());
             }
-            self.push(Queued::Pending(produce::start(self, request)?));
+            self.push(Queued::Produce(produce::start(self, request)?));
             return Ok(());
         }
         self.wait_until(|outstanding| outstanding == 0).await;
@@ -191,48 +195,44 @@ impl Connection {
     async fn write(self: Rc<Self>) {
         loop {
             let seen = self.changed.version();
-            let next = self.queue.borrow_mut().pop_front();
-            let Some(next) = next else {
-                self.changed.wait_after(seen).await;
-                continue;
-            };
-            let first = match next {
-                Queued::Ready(response) => Ok(Answer::Response(response)),
-                Queued::Pending(pending) => pending.await,
-            };
-            if let Err(why) = self.send_with_all_that_is_ready(first).await {
-                tracing::debug!(peer = %self.peer, "connection ends: {why}");
-                return self.close();
+            match self.send_what_is_ready().await {
+                Ok(0) => self.changed.wait_after(seen).await,
+                Ok(_) => {}
+                Err(why) => {
+                    tracing::debug!(peer = %self.peer, "connection ends: {why}");
+                    return self.close();
+                }
             }
         }
     }
 
-    /// Answers that are ready in the same turn leave as one send.
-    async fn send_with_all_that_is_ready(&self, first: Result<Answer, Close>) -> Result<(), Close> {
+    /// Answers that are ready in the same turn leave as one send. How many there were.
+    async fn send_what_is_ready(&self) -> Result<usize, Close> {
         let mut pieces = Vec::new();
-        let mut answers = 1;
-        let mut end = add(&mut pieces, first);
+        let mut answers = 0;
+        let mut end = Ok(());
         while end.is_ok() && answers < MAX_PIPELINED {
-            let next = self.queue.borrow_mut().pop_front();
-            match next {
-                None => break,
-                Some(Queued::Ready(response)) => end = add(&mut pieces, Ok(Answer::Response(response))),
-                Some(Queued::Pending(mut pending)) => match poll!(&mut pending) {
-                    std::task::Poll::Ready(answer) => end = add(&mut pieces, answer),
-                    std::task::Poll::Pending => {
-                        self.queue.borrow_mut().push_front(Queued::Pending(pending));
-                        break;
-                    }
-                },
-            }
+            let Some(next) = self.queue.borrow_mut().pop_front_if(|next| next.is_ready()) else { break };
             answers += 1;
+            let answer = match next {
+                Queued::Ready(response) => Ok(Answer::Response(response)),
+                Queued::Produce(produce) => produce.answer(&self.shard),
+            };
+            end = add(&mut pieces, answer);
         }
         if !pieces.is_empty() {
             send::pieces(&self.shard, &self.socket, pieces).await.map_err(Close::Send)?;
         }
-        self.outstanding.set(self.outstanding.get() - answers);
-        self.changed.notify_all();
-        end
+        if answers > 0 {
+            self.outstanding.set(self.outstanding.get() - answers);
+            self.changed.notify_all();
+        }
+        end.map(|()| answers)
+    }
+
+    /// Tells of an answer that became ready, or left.
+    pub(crate) fn changed(&self) -> Notify {
+        self.changed.clone()
     }
 }
 

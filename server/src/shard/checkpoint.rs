@@ -30,11 +30,13 @@ impl Shard {
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            while partition.is_busy() {
+            let job = loop {
+                if let Some(job) = partition.close_job_if_idle() {
+                    break job;
+                }
                 self.queue_write(&partition);
                 self.rt.sleep(std::time::Duration::from_millis(1)).await;
-            }
-            let job = partition.log().close_job();
+            };
             let ended = self.rt.blocking(move |fs| job.run(fs)).await;
             ended.map_err(|error| format!("{}: cannot be closed: {error}", partition.tp))?;
             let mut at = offsets(&partition);

@@ -80,6 +80,8 @@ metrics! {
         bytes_in,
         #[doc = "Batches appended."]
         batches_in,
+        #[doc = "Batches sent to the shard that owns their partition, because they could not be appended at once."]
+        batches_mailed,
         #[doc = "Records appended."]
         records_in,
         #[doc = "Produce partitions answered with an error."]

@@ -1,9 +1,10 @@
 //! A shard: one core, one ring, the connections it was given and the partitions it owns.
 //!
-//! A partition is written by its owner alone. Whoever needs something of a partition sends the owner a message
-//! ([`Shard::on`]); a message to oneself is a plain call. Everything here is `!Send` and lives on the shard's thread,
+//! A partition belongs to its owner. Whoever needs something of a partition sends the owner a message ([`Shard::on`]); a
+//! message to oneself is a plain call. Two things need no message: a look-up (`shared`) and a short append (`appends`). Everything here is `!Send` and lives on the shard's thread,
 //! except [`ShardHandle`], by which the others reach it.
 
+pub(crate) mod appends;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod fetchers;
@@ -13,7 +14,8 @@ pub(crate) mod metrics;
 pub(crate) mod partition;
 pub(crate) mod publish;
 mod pump;
-pub(crate) mod readable;
+pub(crate) mod routes;
+pub(crate) mod shared;
 pub(crate) mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kringle_protocol::Uuid;
 use kringle_runtime::{DetachedSocket, Notify, Receiver, Rt, Sender, oneshot};
 use rustc_hash::FxHashMap;
+use slab::Slab;
 
 use crate::api::fetch::session::Sessions;
 use crate::config::BrokerConfig;
@@ -33,9 +36,10 @@ use crate::coordinator::Coordinators;
 use crate::net::budget::Budget;
 use crate::net::connection::{self, Connection};
 use crate::node::{ListenerId, Node};
+use appends::Letter;
 use metrics::{ShardMetrics, Snapshot, counter, gauge};
 use partition::Partition;
-use readable::Readable;
+use routes::Route;
 use topics::Topics;
 
 /// What others send to a shard.
@@ -94,11 +98,16 @@ pub(crate) struct Shard {
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) topics: Topics,
     pub(crate) partitions: RefCell<FxHashMap<(Uuid, i32), Rc<Partition>>>,
-    /// Partitions of any owner that a fetch of this shard has looked up.
-    looked_up: RefCell<FxHashMap<(Uuid, i32), Arc<Readable>>>,
+    /// Partitions of any owner that this shard has been asked for.
+    routes: RefCell<FxHashMap<(Uuid, i32), Rc<Route>>>,
     pub(crate) coordinators: Coordinators,
     image: RefCell<Arc<Image>>,
     config: RefCell<Rc<BrokerConfig>>,
+    /// Where batches wait that came in this turn; see `appends`.
+    to_append: RefCell<Vec<Rc<Route>>>,
+    append_wanted: Notify,
+    /// Batches that were sent to their owners and not answered yet.
+    letters: RefCell<Slab<Letter>>,
     /// Partitions with staged batches, written at the end of the turn in which they were staged.
     to_write: RefCell<Vec<Rc<Partition>>>,
     write_wanted: Notify,
@@ -122,7 +131,10 @@ impl Shard {
             connections: RefCell::default(),
             topics: Topics::default(),
             partitions: RefCell::default(),
-            looked_up: RefCell::default(),
+            routes: RefCell::default(),
+            to_append: RefCell::default(),
+            append_wanted: Notify::new(),
+            letters: RefCell::default(),
             coordinators: Coordinators::default(),
             config: RefCell::new(Rc::new(node.config.with_dynamic(&node.dynamic_configs(&image)))),
             image: RefCell::new(image),
@@ -163,16 +175,6 @@ impl Shard {
         self.partitions.borrow().get(&(topic, partition)).cloned()
     }
 
-    /// The side of a partition that any shard may look at, whoever owns it.
-    pub(crate) fn readable(&self, topic: Uuid, partition: i32) -> Option<Arc<Readable>> {
-        if let Some(readable) = self.looked_up.borrow().get(&(topic, partition)) {
-            return Some(readable.clone());
-        }
-        let readable = self.node.partitions.get(topic, partition)?;
-        self.looked_up.borrow_mut().insert((topic, partition), readable.clone());
-        Some(readable)
-    }
-
     /// Runs `work` on the shard `owner`; here at once if that is this shard. `None` when that shard has stopped.
     pub(crate) async fn on<T, F, Fut>(self: &Rc<Self>, owner: usize, work: F) -> Option<T>
     where
@@ -194,6 +196,7 @@ impl Shard {
 
     /// Works off the inbox until the node stops.
     pub(crate) async fn serve(self: Rc<Self>, mut inbox: Receiver<Message>) {
+        self.rt.spawn(self.clone().append_loop());
         self.rt.spawn(self.clone().write_loop());
         self.rt.spawn(self.clone().commit_loop());
         self.rt.spawn(self.clone().mail_loop());

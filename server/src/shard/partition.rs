@@ -1,24 +1,42 @@
 //! A partition that this shard leads: its log, and who waits for it.
 //!
 //! Producers wait for their batch to be written (acks=1) or to be below the high watermark (acks=all); fetches wait in
-//! its [`Readable`] side. All changes of the log go through the shard's write and commit loops; here is only what is waited for.
+//! its [`SharedLog`]. All changes of the log go through the shard's write and commit loops; here is only what is waited for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
 
-use kringle_log::{Acks, PartitionLog, TopicPartition};
+use kringle_log::{Acks, Appended, CloseJob, PartitionLog, TopicPartition};
 use kringle_protocol::ErrorCode;
 
-use super::readable::Readable;
+use super::appends::{Asked, Failed, Mailed};
+use super::shared::SharedLog;
 
-/// Called once: the batch is where its producer wanted it, or why it will never be.
-pub(crate) type Done = Box<dyn FnOnce(Result<(), ErrorCode>)>;
+/// Who is told, once, that a batch is where its producer wanted it, or why it will never be.
+pub(crate) enum Done {
+    /// A coordinator.
+    Call(Box<dyn FnOnce(Result<(), ErrorCode>)>),
+    /// A request of this shard.
+    Produce(Asked, Appended),
+    /// A request of another shard, which sent its batch here.
+    Mailed(Mailed, Appended),
+}
+
+impl Done {
+    fn tell(self, result: Result<(), ErrorCode>) {
+        match self {
+            Done::Call(call) => call(result),
+            Done::Produce(asked, at) => asked.answer(result.map(|()| at).map_err(Failed::from)),
+            Done::Mailed(mailed, at) => mailed.answer(result.map(|()| at).map_err(Failed::from)),
+        }
+    }
+}
 
 /// One led partition. Lives on the shard that owns it.
 pub(crate) struct Partition {
     pub(crate) tp: TopicPartition,
-    pub(crate) readable: Arc<Readable>,
+    pub(crate) shared: Arc<SharedLog>,
     /// A write or roll of this log is in flight.
     pub(super) writing: Cell<bool>,
     pub(super) in_write_queue: Cell<bool>,
@@ -30,7 +48,7 @@ pub(crate) struct Partition {
 impl Partition {
     pub(crate) fn new(tp: TopicPartition, log: PartitionLog) -> Partition {
         Partition {
-            readable: Arc::new(Readable::new(log)),
+            shared: Arc::new(SharedLog::new(log)),
             tp,
             writing: Cell::new(false),
             in_write_queue: Cell::new(false),
@@ -40,14 +58,14 @@ impl Partition {
         }
     }
 
-    /// The log; see [`Readable::log`].
+    /// The log; see [`SharedLog::log`].
     pub(crate) fn log(&self) -> MutexGuard<'_, PartitionLog> {
-        self.readable.log()
+        self.shared.log()
     }
 
     /// The epoch in which this broker leads.
     pub(crate) fn leader_epoch(&self) -> i32 {
-        self.readable.leader_epoch()
+        self.shared.leader_epoch()
     }
 
     /// This broker leads the partition in that epoch; epochs never go back.
@@ -56,32 +74,32 @@ impl Partition {
         assert!(epoch >= before, "{}: leader epoch {epoch} goes back", self.tp);
         if epoch != before {
             self.log().start_epoch(epoch);
-            self.readable.set_leader_epoch(epoch);
+            self.shared.set_leader_epoch(epoch);
         }
     }
 
-    /// A write or roll is under way or due.
-    pub(super) fn is_busy(&self) -> bool {
-        let log = self.log();
-        self.writing.get() || log.staged_end_offset() > log.log_end_offset()
+    /// Ends the log, unless a write or roll is under way or due. Looked at and ended in one: other shards append too.
+    pub(super) fn close_job_if_idle(&self) -> Option<CloseJob> {
+        let mut log = self.log();
+        (!self.writing.get() && !log.is_busy()).then(|| log.close_job())
     }
 
     /// Why the partition takes nothing any more.
     pub(crate) fn closed(&self) -> Option<ErrorCode> {
-        self.readable.closed()
+        self.shared.closed()
     }
 
     /// Calls `done` once everything before `offset` is written (or, with acks=all, below the high watermark).
     pub(crate) fn when(&self, acks: Acks, offset: i64, done: Done) {
         if let Some(error) = self.closed() {
-            return done(Err(error));
+            return done.tell(Err(error));
         }
         let (reached, queue) = match acks {
             Acks::Leader => (self.log().log_end_offset(), &self.written),
             Acks::All => (self.log().high_watermark(), &self.committed),
         };
         if reached >= offset {
-            return done(Ok(()));
+            return done.tell(Ok(()));
         }
         queue.borrow_mut().push_back((offset, done));
     }
@@ -94,7 +112,7 @@ impl Partition {
         };
         release(&self.written, written);
         release(&self.committed, committed);
-        self.readable.wake_fetchers();
+        self.shared.wake_fetchers();
     }
 
     /// Refuses all who wait for offsets at or after `from` (they were cut off again).
@@ -103,16 +121,16 @@ impl Partition {
             let (keep, refused): (VecDeque<_>, VecDeque<_>) = queue.take().into_iter().partition(|(at, _)| *at <= from);
             queue.replace(keep);
             for (_, done) in refused {
-                done(Err(error));
+                done.tell(Err(error));
             }
         }
     }
 
     /// Nothing is accepted any more, whoever waits gets `error`.
     pub(crate) fn close(&self, error: ErrorCode) {
-        self.readable.set_closed(error);
+        self.shared.set_closed(error);
         self.refuse_from(i64::MIN, error);
-        self.readable.wake_fetchers();
+        self.shared.wake_fetchers();
     }
 }
 
@@ -121,6 +139,6 @@ fn release(queue: &RefCell<VecDeque<(i64, Done)>>, reached: i64) {
         // Taken out before it is called: it may queue again.
         let next = queue.borrow_mut().pop_front_if(|(offset, _)| *offset <= reached);
         let Some((_, done)) = next else { return };
-        done(Ok(()));
+        done.tell(Ok(()));
     }
 }

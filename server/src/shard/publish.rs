@@ -38,7 +38,7 @@ impl Shard {
     pub(crate) async fn publish(self: &Rc<Self>, image: Arc<Image>) -> Result<(), LogError> {
         let before = self.image.replace(image.clone());
         self.topics.forget();
-        self.looked_up.borrow_mut().clear();
+        self.forget_routes();
         let dynamic = self.node.dynamic_configs(&image);
         if dynamic != self.node.dynamic_configs(&before) {
             self.config.replace(Rc::new(self.node.config.with_dynamic(&dynamic)));
@@ -79,7 +79,7 @@ impl Shard {
                 let tp = TopicPartition::new(topic.name.as_str(), *index);
                 let partition = Rc::new(Partition::new(tp, log?));
                 partition.lead(*leader_epoch);
-                self.node.partitions.insert(topic.id, *index, partition.readable.clone());
+                self.node.partitions.insert(topic.id, *index, partition.shared.clone());
                 self.partitions.borrow_mut().insert((topic.id, *index), partition);
             }
         }

@@ -7,33 +7,22 @@
 
 use std::rc::Rc;
 
-use kringle_log::{Acks, AppendError, Appended, LogError, RollJob, Step, ValidBatch, WriteJob};
+use kringle_log::{Acks, LogError, RollJob, Step, ValidBatch, WriteJob};
 use kringle_protocol::ErrorCode;
 
 use super::Shard;
 use super::partition::{Done, Partition};
 
 /// Writes up to this size are made in line.
-const INLINE_WRITE_BYTES: usize = 256 * 1024;
+pub(super) const INLINE_WRITE_BYTES: usize = 256 * 1024;
 
 impl Shard {
-    /// Stages a batch. The `Done` that `then` makes is called once the batch is where `acks` wants it; the write itself
-    /// happens at the end of the turn.
+    /// Appends a coordinator's batch at the end of the turn; `done` is told once it is committed.
     ///
     /// # Errors
-    /// What the log has against the batch; `then` is not called.
-    pub(crate) fn append(
-        &self,
-        partition: &Rc<Partition>,
-        batch: ValidBatch,
-        acks: Acks,
-        then: impl FnOnce(&Appended) -> Done,
-    ) -> Result<(), AppendError> {
-        // Without durable acks the high watermark does not wait for the disk: Kafka's own bargain.
-        let durability = if self.node.config.durable_acks { acks } else { Acks::Leader };
-        let epoch = partition.leader_epoch();
-        let appended = partition.log().append(batch, epoch, durability, self.rt.wall_ms())?;
-        partition.when(acks, appended.last_offset + 1, then(&appended));
+    /// What the log has against the batch; `done` is not told.
+    pub(crate) fn append(&self, partition: &Rc<Partition>, batch: ValidBatch, done: Done) -> Result<(), ErrorCode> {
+        self.stage(partition, batch, Acks::All, |_| done).map_err(|failed| failed.code)?;
         self.queue_write(partition);
         Ok(())
     }
@@ -62,7 +51,7 @@ impl Shard {
     }
 
     /// Takes the log's next steps until one has to be waited for.
-    fn write(self: &Rc<Self>, partition: &Rc<Partition>) {
+    pub(super) fn write(self: &Rc<Self>, partition: &Rc<Partition>) {
         if partition.writing.get() {
             return;
         }

@@ -181,6 +181,16 @@ impl PartitionLog {
         })
     }
 
+    /// Something is staged or a job is outstanding. If not, what is appended next is all that the next job writes.
+    pub fn is_busy(&self) -> bool {
+        !self.staging.line.is_empty() || self.in_flight.is_something()
+    }
+
+    /// Whether the active segment ends before this batch.
+    pub fn rolls_for(&self, batch: &ValidBatch, now_ms: i64) -> bool {
+        self.must_roll_for(&BatchHeader { base_offset: self.offsets.staged_end, ..batch.header }, now_ms)
+    }
+
     fn update_producers(&mut self, header: &BatchHeader, batch: &ValidBatch) -> Result<Option<Update>, AppendError> {
         if !header.has_producer_id() {
             return Ok(None);

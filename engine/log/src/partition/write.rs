@@ -89,6 +89,10 @@ pub(crate) enum InFlight {
 }
 
 impl InFlight {
+    pub(crate) fn is_something(&self) -> bool {
+        !matches!(self, InFlight::Nothing)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         match self {
             InFlight::Write { bytes, .. } => *bytes,
@@ -122,7 +126,7 @@ fn buffers_of(batches: &[StagedBatch]) -> Vec<Bytes> {
 impl PartitionLog {
     /// The next job, if none is outstanding: all staged batches that fit, up to the next roll.
     pub fn next_step(&mut self) -> Step {
-        if self.state != State::Open || !matches!(self.in_flight, InFlight::Nothing) {
+        if self.state != State::Open || self.in_flight.is_something() {
             return Step::Idle;
         }
         match self.staging.line.front() {

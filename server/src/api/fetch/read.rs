@@ -8,7 +8,7 @@ use kringle_protocol::{ErrorCode, Uuid};
 use crate::net::response::FileSlice;
 use crate::shard::Shard;
 use crate::shard::fetchers::FetchWait;
-use crate::shard::readable::Readable;
+use crate::shard::shared::SharedLog;
 
 /// What is wanted of one partition; `topic` is an error where it was not found.
 pub(super) struct Wanted {
@@ -83,10 +83,11 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
         Ok(topic) => topic,
         Err(error) => return Found::nowhere(error),
     };
-    let Some(partition) = shard.readable(topic, wanted.partition) else {
+    let Some(route) = shard.route(topic, wanted.partition) else {
         return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     };
-    let error = partition.closed().or_else(|| epoch_error(&partition, wanted.current_leader_epoch));
+    let partition = &route.shared;
+    let error = partition.closed().or_else(|| epoch_error(partition, wanted.current_leader_epoch));
     match error.or(wanted.from_follower.then_some(ErrorCode::NOT_LEADER_OR_FOLLOWER)) {
         Some(error @ (ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH)) => {
             return Found::elsewhere(error, partition.leader_epoch());
@@ -130,7 +131,7 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
 }
 
 /// What Kafka answers to a client whose idea of the leader epoch differs from the leader's; -1 is no idea.
-pub(crate) fn epoch_error(partition: &Readable, current_leader_epoch: i32) -> Option<ErrorCode> {
+pub(crate) fn epoch_error(partition: &SharedLog, current_leader_epoch: i32) -> Option<ErrorCode> {
     if current_leader_epoch == -1 {
         return None;
     }

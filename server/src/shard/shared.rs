@@ -1,12 +1,13 @@
-//! The side of a partition that every shard may look at, so that a fetch needs no hop.
+//! The side of a partition that every shard may use, so that neither a fetch nor a short append needs a hop.
 //!
-//! The owner alone appends, writes, rolls and deletes. Any shard may take the log's lock for a look-up, and wait for
-//! progress. The lock is held to find or to change positions, never for a write of records, an fsync or a wait: the
-//! owner meets a reader there for less than a message between two shards costs (docs/decisions/fetch-without-a-hop.md).
-//! Under it only an index takes a lock, of its own page.
+//! Any shard may take the log's lock for a look-up, wait for progress, and append to a log that is idle
+//! (`appends`); the owner alone does what takes longer: it queues, rolls, flushes and deletes. The lock is held to find
+//! or to change positions, never for a write of records, an fsync or a wait, so that two shards meet there for less than
+//! a message between them costs (docs/decisions/fetch-without-a-hop.md, produce-without-a-hop.md). Under it only an index
+//! takes a lock, of its own page.
 
 use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use kringle_log::PartitionLog;
 use kringle_protocol::{ErrorCode, Uuid};
@@ -15,7 +16,7 @@ use rustc_hash::FxHashMap;
 use super::fetchers::{FetchWait, Fetchers};
 
 /// Shared by the owner and all who read; see the module's text.
-pub(crate) struct Readable {
+pub(crate) struct SharedLog {
     leader_epoch: AtomicI32,
     /// Why the partition takes and gives nothing any more; 0 while it does.
     closed: AtomicI16,
@@ -23,9 +24,9 @@ pub(crate) struct Readable {
     fetchers: Mutex<Fetchers>,
 }
 
-impl Readable {
-    pub(super) fn new(log: PartitionLog) -> Readable {
-        Readable {
+impl SharedLog {
+    pub(super) fn new(log: PartitionLog) -> SharedLog {
+        SharedLog {
             leader_epoch: AtomicI32::new(-1),
             closed: AtomicI16::new(ErrorCode::NONE.into()),
             log: Mutex::new(log),
@@ -37,6 +38,15 @@ impl Readable {
     pub(crate) fn log(&self) -> MutexGuard<'_, PartitionLog> {
         // A panic under the lock is a broken invariant of this log; the shard it happened on is gone with it.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log, unless somebody else is at it.
+    pub(crate) fn try_log(&self) -> Option<MutexGuard<'_, PartitionLog>> {
+        match self.log.try_lock() {
+            Ok(log) => Some(log),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// The epoch in which this broker leads; -1 before the first.
@@ -81,19 +91,19 @@ impl Readable {
 /// The led partitions of a node, by topic id and partition. Owners enter and remove; shards keep what they looked up.
 #[derive(Default)]
 pub(crate) struct Registry {
-    partitions: RwLock<FxHashMap<(Uuid, i32), Arc<Readable>>>,
+    partitions: RwLock<FxHashMap<(Uuid, i32), Arc<SharedLog>>>,
 }
 
 impl Registry {
-    pub(super) fn insert(&self, topic: Uuid, partition: i32, readable: Arc<Readable>) {
-        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert((topic, partition), readable);
+    pub(super) fn insert(&self, topic: Uuid, partition: i32, shared: Arc<SharedLog>) {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert((topic, partition), shared);
     }
 
     pub(super) fn remove(&self, topic: Uuid, partition: i32) {
         self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&(topic, partition));
     }
 
-    pub(super) fn get(&self, topic: Uuid, partition: i32) -> Option<Arc<Readable>> {
+    pub(super) fn get(&self, topic: Uuid, partition: i32) -> Option<Arc<SharedLog>> {
         self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&(topic, partition)).cloned()
     }
 }

@@ -1,0 +1,98 @@
+//! A produce request whose batches are on their way, and its answer.
+
+use std::rc::Rc;
+
+use kringle_protocol::messages::ProduceResponse;
+use kringle_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
+use kringle_protocol::{ApiKey, ErrorCode};
+use kringle_runtime::Time;
+
+use super::slots::{Answered, Slot, Slots};
+use crate::api::{Answer, Close};
+use crate::net::response::Response;
+use crate::shard::Shard;
+use crate::shard::appends::{Awaited, Outcome};
+
+/// See the module's text.
+pub(crate) struct Produce {
+    pub(super) version: i16,
+    pub(super) correlation_id: i32,
+    pub(super) acks: i16,
+    pub(super) started: Time,
+    pub(super) slots: Slots,
+    pub(super) awaited: Rc<Awaited>,
+}
+
+impl Produce {
+    /// All batches are where `acks` wants them, or never will be.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.awaited.is_complete()
+    }
+
+    /// The answer, once complete.
+    ///
+    /// # Errors
+    /// A failed batch of a request with acks=0: all that can be told is that the connection closes.
+    pub(crate) fn answer(self, shard: &Shard) -> Result<Answer, Close> {
+        shard.metrics.produce_us.record(shard.rt.now() - self.started);
+        let mut outcomes = self.awaited.take();
+        let Slots { topics, slots, .. } = self.slots;
+        let mut responses: Vec<TopicProduceResponse> = topics
+            .into_iter()
+            .map(|topic| TopicProduceResponse {
+                name: topic.name().unwrap_or_default().into_owned(),
+                topic_id: super::id_of(&topic),
+                ..TopicProduceResponse::default()
+            })
+            .collect();
+        let mut failed = 0;
+        for slot in slots {
+            let topic = slot.topic;
+            let outcome = slot.batch.and_then(|batch| outcomes[batch].take());
+            let response = partition(slot, outcome);
+            failed += u64::from(response.error_code != 0);
+            responses[topic].partition_responses.push(response);
+        }
+        shard.metrics.produce_errors.add(failed);
+        if self.acks == 0 {
+            return if failed > 0 { Err(Close::AcksZeroFailed) } else { Ok(Answer::Nothing) };
+        }
+        let response = ProduceResponse { responses, ..ProduceResponse::default() };
+        let key = ApiKey::PRODUCE;
+        Ok(Answer::Response(Response::encode(key, self.version, self.correlation_id, &response, Vec::new())?))
+    }
+}
+
+fn partition(slot: Slot, outcome: Option<Outcome>) -> PartitionProduceResponse {
+    let index = slot.partition;
+    let answered = match (slot.answered, outcome) {
+        (Some(answered), _) => *answered,
+        (None, Some(Ok(at))) => {
+            return PartitionProduceResponse {
+                index,
+                base_offset: at.base_offset,
+                log_append_time_ms: at.log_append_time_ms,
+                log_start_offset: at.log_start_offset,
+                ..PartitionProduceResponse::default()
+            };
+        }
+        (None, Some(Err(failed))) => {
+            Answered { log_start_offset: failed.log_start_offset, ..Answered::failed(failed.code) }
+        }
+        (None, None) => Answered::failed(ErrorCode::UNKNOWN_SERVER_ERROR),
+    };
+    let record_errors = answered
+        .record_errors
+        .into_iter()
+        .map(|(batch_index, message)| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: message });
+    PartitionProduceResponse {
+        index,
+        error_code: answered.error.into(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: answered.log_start_offset,
+        record_errors: record_errors.collect(),
+        error_message: answered.message,
+        ..PartitionProduceResponse::default()
+    }
+}
