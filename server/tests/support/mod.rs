@@ -242,10 +242,15 @@ impl Client {
     }
 
     pub(crate) fn decode<Q: Request>(&self, version: i16, answer: Bytes) -> Q::Response {
+        self.decode_earlier::<Q>(version, answer, 0)
+    }
+
+    /// The answer to the request before the last `later` ones.
+    pub(crate) fn decode_earlier<Q: Request>(&self, version: i16, answer: Bytes, later: i32) -> Q::Response {
         let mut reader = Reader::new(answer);
         let header_version = response_header_version(Q::API_KEY, version);
         let header = ResponseHeader::decode(&mut reader, header_version).expect("a header");
-        assert_eq!(header.correlation_id, self.correlation_id);
+        assert_eq!(header.correlation_id, self.correlation_id - later);
         let response = Q::Response::decode(&mut reader, version).expect("a body");
         assert_eq!(reader.remaining(), 0, "nothing may follow the body");
         response
