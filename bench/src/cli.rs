@@ -21,7 +21,7 @@ counts keys and values before compression; `wire` counts record batches as they 
 Memory: on a virtual machine the first touch of a page is a fault in the host, ten times as dear as the write itself. A broker
 that has just started, or a page cache that has just been emptied, then shows the host's figures, not the broker's. So this
 program reuses its buffers, warms up before it measures (--warmup), and you should compare brokers in one session, on a
-machine whose memory has been used before.
+machine whose memory has been used before (`hold-memory` keeps it so).
 
 Exit code: 0 when nothing failed, 1 when the run had errors (the report then begins with them), 2 for a wrong command line.";
 
@@ -111,6 +111,10 @@ pub(crate) struct Target {
 #[command(next_help_heading = "Run and report")]
 pub(crate) struct Run {
     /// Load that is not measured
+    ///
+    /// It connects and fills caches, and it touches memory. On a virtual machine the first touch of a page is a fault in the
+    /// host, ten times as dear as the write itself: a broker measured on untouched memory shows the host's figures. This
+    /// program reuses its own buffers for the same reason; `hold-memory` keeps the machine's memory touched between runs.
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub(crate) warmup: Duration,
     /// Load that is measured

@@ -23,9 +23,10 @@ use crate::error::{BenchError, check};
 
 /// How brokers know us.
 pub(crate) const CLIENT_ID: &str = "kringle-bench";
-/// Longest wait for topics to be created or deleted, and for leaders.
-const PATIENCE: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(50);
+/// Longest wait for a broker that is not ready yet: for topics to be created or deleted, for leaders, for coordinators.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries meanwhile.
+pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 /// What is known of the brokers.
 #[derive(Clone, Debug)]

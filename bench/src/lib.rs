@@ -1,5 +1,4 @@
-//! Load generators for any Kafka-compatible broker; `cli` has the workloads, README.md how to read the figures. [`throughput`] is
-//! the report of `cargo bench`.
+//! Load generators for any Kafka-compatible broker; `cli` has the workloads, README.md how to read the figures.
 //!
 //! ```text
 //! cli -> plan -> workloads -> session (threads, window, live line) -> producer, reader (connections)

@@ -3,8 +3,6 @@
 //! What the protocol expects of a member is not an error: that it must take its id first, and that it must join again because
 //! others came or went. Everything else is counted as one.
 
-use std::time::Duration;
-
 use kringle_client::{ClientError, Connection};
 use kringle_protocol::consumer_protocol_assignment::TopicPartition;
 use kringle_protocol::join_group_request::JoinGroupRequestProtocol;
@@ -18,7 +16,7 @@ use kringle_protocol::sync_group_request::SyncGroupRequestAssignment;
 use kringle_protocol::{Bytes, ErrorCode, Message, Reader};
 use kringle_runtime::Rt;
 
-use crate::cluster::{CLIENT_ID, Cluster};
+use crate::cluster::{CLIENT_ID, Cluster, PATIENCE, RETRY};
 use crate::error::BenchError;
 
 const PROTOCOL_TYPE: &str = "consumer";
@@ -29,9 +27,6 @@ const REBALANCE_TIMEOUT_MS: i32 = 10_000;
 const MEMBER_PROTOCOL: i16 = 0;
 /// The last version that names topics in commits.
 const LAST_COMMIT_BY_NAME: i16 = 9;
-/// Longest wait for a coordinator that is only just coming up.
-const PATIENCE: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_millis(50);
 
 /// What a request of a member came to.
 #[derive(Debug)]
@@ -89,6 +84,14 @@ impl Member {
             rt.sleep(RETRY).await;
         };
         let link = Connection::open(rt, cluster.address_of(node_id), CLIENT_ID).await?;
+        // On a broker that has had no groups so far the coordinator takes a while: members that do not exist are asked about
+        // until it says so.
+        let question =
+            HeartbeatRequest { group_id: group.to_owned(), member_id: CLIENT_ID.to_owned(), ..Default::default() };
+        let version = cluster.versions.best::<HeartbeatRequest>()?;
+        while is_coming_up(ErrorCode::from(link.call(version, &question).await?.error_code)) && rt.now() < deadline {
+            rt.sleep(RETRY).await;
+        }
         Ok(Member {
             link,
             cluster: cluster.clone(),
@@ -101,8 +104,7 @@ impl Member {
     }
 
     /// Joins until it has an assignment. True where it led the group into this generation.
-    pub(crate) async fn join(&mut self, rt: &Rt) -> Result<bool, MemberError> {
-        let deadline = rt.now() + PATIENCE;
+    pub(crate) async fn join(&mut self) -> Result<bool, MemberError> {
         loop {
             let answer = self.link.call(self.version::<JoinGroupRequest>()?, &self.join_request()?).await?;
             let code = ErrorCode::from(answer.error_code);
@@ -116,11 +118,6 @@ impl Member {
                 }
                 ErrorCode::MEMBER_ID_REQUIRED => self.id = answer.member_id,
                 ErrorCode::REBALANCE_IN_PROGRESS => {}
-                ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::COORDINATOR_NOT_AVAILABLE
-                    if rt.now() < deadline =>
-                {
-                    rt.sleep(RETRY).await;
-                }
                 code => return Err(self.refused("join", code)),
             }
         }
@@ -262,6 +259,14 @@ impl Member {
     fn version<R: kringle_protocol::Request>(&self) -> Result<i16, ClientError> {
         self.cluster.versions.best::<R>()
     }
+}
+
+/// The coordinator is not at work yet.
+fn is_coming_up(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR
+    )
 }
 
 /// What members say to each other, which the broker only hands on.

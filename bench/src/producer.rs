@@ -19,7 +19,7 @@ use kringle_protocol::messages::{ApiVersionsRequest, InitProducerIdRequest, Prod
 use kringle_protocol::{ApiKey, ErrorCode, Message, Reader, Records};
 use kringle_runtime::{Rt, TaskHandle};
 
-use crate::cluster::{CLIENT_ID, Cluster, Place};
+use crate::cluster::{CLIENT_ID, Cluster, PATIENCE, Place, RETRY};
 use crate::error::{BenchError, check};
 use crate::measure::{Amount, Clock, Recorder, Window, nanos};
 use crate::pace::{Batch, Closed, Next, Open, Pace};
@@ -113,11 +113,7 @@ impl Lane {
         }
         let mut producer = None;
         if let Some(link) = links.values().next().filter(|_| job.load.idempotent) {
-            let version = job.cluster.versions.best::<InitProducerIdRequest>()?;
-            let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
-            let answer = link.call(version, &request).await?;
-            check("a producer id", answer.error_code)?;
-            producer = Some((answer.producer_id, answer.producer_epoch));
+            producer = Some(producer_id(rt, job, link).await?);
         }
         Ok(Lane { rt: rt.clone(), clock, job: Arc::clone(job), number, links, places, producer })
     }
@@ -148,6 +144,21 @@ impl Lane {
             rt.spawn(async move { running.send_all().await })
         };
         Ok((0..in_flight).map(task).collect())
+    }
+}
+
+/// Asks for a producer id; a broker that has only just started may need a moment.
+async fn producer_id(rt: &Rt, job: &Job, link: &Connection) -> Result<(i64, i16), BenchError> {
+    let version = job.cluster.versions.best::<InitProducerIdRequest>()?;
+    let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
+    let deadline = rt.now() + PATIENCE;
+    loop {
+        let answer = link.call(version, &request).await?;
+        if !ErrorCode::from(answer.error_code).is_retriable() || rt.now() > deadline {
+            check("a producer id", answer.error_code)?;
+            return Ok((answer.producer_id, answer.producer_epoch));
+        }
+        rt.sleep(RETRY).await;
     }
 }
 

@@ -177,13 +177,13 @@ fn latency_over_time(series: &[&SeriesReport]) -> Option<String> {
     lines(
         "Latency over time",
         &axis("seconds since measuring began", Scale::Linear),
-        &axis("microseconds", Scale::Log),
+        &axis("latency, microseconds to seconds", Scale::Latency),
         &with_latency.flat_map(two).collect::<Vec<_>>(),
     )
 }
 
 fn percentile_curves(curves: &[Line]) -> Option<String> {
-    let (x, y) = (axis("percentile", Scale::Nines), axis("microseconds", Scale::Log));
+    let (x, y) = (axis("percentile", Scale::Nines), axis("latency, microseconds to seconds", Scale::Latency));
     lines("Latency by percentile", &x, &y, curves)
 }
 
@@ -206,7 +206,7 @@ fn sweep(page: &mut String, outcomes: &[Outcome]) {
         lines(
             "Latency by offered rate",
             &x,
-            &axis("microseconds", Scale::Log),
+            &axis("latency, microseconds to seconds", Scale::Latency),
             &percentiles.iter().map(latency).collect::<Vec<_>>(),
         ),
     );

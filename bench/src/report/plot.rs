@@ -11,7 +11,7 @@ use crate::units::{significant, to_f64};
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 52.0;
 /// More series than this repeat colours; dashes tell them apart then.
@@ -23,6 +23,8 @@ pub(crate) enum Scale {
     Linear,
     /// Decades; values must be positive, others are left out.
     Log,
+    /// The same for microseconds, which are written with the unit that fits.
+    Latency,
     /// Percentiles by their number of nines: 0, 90, 99, 99.9 ... are evenly spaced.
     Nines,
 }
@@ -66,7 +68,7 @@ pub(crate) fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Option<S
                 format_args!(
                     "<circle class=\"dot {class}\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"2.5\"><title>{}: {} at {}</title></circle>",
                     escape(&line.name),
-                    significant(point.1),
+                    y.scale.text(point.1),
                     x.scale.text(point.0),
                 ),
             );
@@ -108,7 +110,7 @@ impl Scale {
     fn shows(self, value: f64) -> bool {
         match self {
             Scale::Linear => value.is_finite(),
-            Scale::Log => value > 0.0 && value.is_finite(),
+            Scale::Log | Scale::Latency => value > 0.0 && value.is_finite(),
             Scale::Nines => (0.0..100.0).contains(&value),
         }
     }
@@ -117,7 +119,7 @@ impl Scale {
     fn even(self, value: f64) -> f64 {
         match self {
             Scale::Linear => value,
-            Scale::Log => value.log10(),
+            Scale::Log | Scale::Latency => value.log10(),
             Scale::Nines => -(1.0 - value / 100.0).log10(),
         }
     }
@@ -125,9 +127,21 @@ impl Scale {
     fn text(self, value: f64) -> String {
         match self {
             Scale::Nines => format!("p{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-            _ => significant(value),
+            Scale::Latency if value < 1e3 => format!("{} us", short(value)),
+            Scale::Latency if value < 1e6 => format!("{} ms", short(value / 1e3)),
+            Scale::Latency => format!("{} s", short(value / 1e6)),
+            _ => short(value),
         }
     }
+}
+
+/// Without zeros that say nothing.
+fn short(value: f64) -> String {
+    let text = significant(value);
+    if text.contains('.') && !text.contains('e') {
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    text
 }
 
 /// What an axis spans, in even units, and where its ticks are.
@@ -154,7 +168,7 @@ impl Range {
                 let ticks = (0..32).map(f64::from).take_while(|tick| *tick <= count).map(|tick| tick * step);
                 Range { scale, from: 0.0, to: step * count, ticks: ticks.collect() }
             }
-            Scale::Log => {
+            Scale::Log | Scale::Latency => {
                 let (from, to) = (low.floor(), high.ceil().max(low.floor() + 1.0));
                 let decades = (-12..16).map(f64::from).filter(|tick| (from..=to).contains(tick));
                 Range { scale, from, to, ticks: decades.map(|tick| 10_f64.powf(tick)).collect() }

@@ -139,7 +139,7 @@ impl Life {
 
     async fn join(&mut self) -> Result<(), MemberError> {
         let asked_ns = self.clock.now_ns();
-        let led = self.member.join(&self.rt).await?;
+        let led = self.member.join().await?;
         self.count(0, asked_ns);
         if led {
             self.count(4, asked_ns);
