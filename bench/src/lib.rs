@@ -5,8 +5,6 @@
 //!                                 |                                       |
 //!                           broker_stats                      template, request, pace -> measure -> report
 //! ```
-//!
-//! [`throughput`] is apart: the report of `cargo bench`.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,5 @@
-//! The same append loop on three drivers: the engine's ring, plain system calls, and tokio-uring.
+//! The same append loop on the engine's ring, by plain system calls, on the engine's own driver of system calls (whose threads
+//! make them) and on tokio-uring.
 //!
 //! Nothing but the write: each file has one write in flight at a time, as a partition has. With 16 files the ring drivers
 //! can hand over many writes with one system call; plain calls make them one after the other.
@@ -10,10 +11,10 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use kringle_bench::throughput::{Amount, CpuOf};
-use kringle_runtime::{File, Fs, Open, oneshot};
+use kringle_runtime::{File, Fs, IoDriver, Open, oneshot};
 
 use crate::batches::{amount, noise};
-use crate::ground::{Ground, Place};
+use crate::ground::{Ground, Place, host_on};
 use crate::meter::{Meter, Stopwatch, rounds};
 use crate::shard::Shard;
 
@@ -46,15 +47,16 @@ impl Loop {
 }
 
 pub(crate) fn rows(meter: &mut Meter, ground: &mut Ground) {
-    let shard = Shard::start(&ground.host);
+    let [ring, without] = [IoDriver::Ring, IoDriver::Syscall].map(|driver| Shard::start(&host_on(driver)));
     for place in ground.places() {
         let group = format!("append loop, {}", place.filesystem);
         for (name, len) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10)] {
             for count in [1, 16] {
                 let case = format!("{name} to {count} {}", if count == 1 { "file" } else { "files" });
                 let what = Loop { bytes: noise(len).into(), files: names(&place, count) };
-                ring(meter, [&group, &case], &what, &ground.fs(), &shard);
+                engine(meter, [&group, &case, "ring"], &what, &ground.fs(), &ring);
                 syscalls(meter, [&group, &case], &what);
+                engine(meter, [&group, &case, "engine on syscalls"], &what, &ground.fs(), &without);
                 tokio_uring(meter, [&group, &case], &what);
                 // Only those that the filter let run exist.
                 what.files.iter().for_each(|path| drop(std::fs::remove_file(path)));
@@ -67,8 +69,8 @@ fn names(place: &Place, count: usize) -> Vec<PathBuf> {
     (0..count).map(|n| place.dir.join(format!("loop-{n}"))).collect()
 }
 
-fn ring(meter: &mut Meter, [group, case]: [&str; 2], what: &Loop, fs: &Fs, shard: &Shard) {
-    meter.row([group, case, "ring"], what.amount(), CpuOf::Process, |iterations, watch| {
+fn engine(meter: &mut Meter, name: [&str; 3], what: &Loop, fs: &Fs, shard: &Shard) {
+    meter.row(name, what.amount(), CpuOf::Process, |iterations, watch| {
         let open = |path| fs.open(path, Open::Create).expect("a file of a bench");
         let files: Vec<File> = what.files.iter().map(open).collect();
         for round in rounds(iterations, what.most()) {

@@ -16,7 +16,9 @@ use client::{Client, Expected, Load, fetch_request, produce_request};
 use running::Lazy;
 
 /// Partitions of the topics; connections are spread over them, and so over the shards.
-const PARTITIONS: i32 = 16;
+const PARTITIONS: i32 = 4;
+/// More than the segments of the produced topic take at a time.
+const TOUCHED_BYTES: usize = 512 << 20;
 /// What is produced goes here.
 const PRODUCED: &str = "produced";
 /// What is fetched stands here, the same in the first partitions.
@@ -144,7 +146,12 @@ fn produce(broker: &mut Lazy, what: &Produce, batch: &Bytes) -> Load {
         let requests = vec![produce_request(PRODUCED, partition, what.acks, batch)];
         Client::connect(broker.address, requests, Expected::Appended { topic: PRODUCED })
     });
-    Load::new(clients.collect(), what.in_flight)
+    let mut load = Load::new(clients.collect(), what.in_flight);
+    if !what.counted {
+        // Once through all the page cache that the topic will use.
+        load.run((TOUCHED_BYTES / batch.len() / what.connections) as u64);
+    }
+    load
 }
 
 fn fetch(broker: &mut Lazy, bytes: usize, connections: usize) -> Load {

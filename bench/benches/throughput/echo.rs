@@ -1,17 +1,19 @@
-//! The same echo server on three drivers: the engine's ring, epoll with plain system calls, and tokio-uring.
+//! The same echo server on the engine's ring, on epoll with plain system calls written by hand, on the engine's own driver of
+//! system calls, and on tokio-uring.
 //!
 //! Each server is one thread that sends back what it receives on any number of connections. The client is the same for
 //! all: this thread, with blocking sockets; it sends 100 bytes on every connection and then takes all of them back. Its
 //! CPU time is taken off. So the columns differ by the server's driver alone.
 
+mod engine;
 mod epoll;
-mod ring;
 mod tokio_uring;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use kringle_bench::throughput::{Amount, CpuOf};
+use kringle_runtime::IoDriver;
 
 use crate::meter::Meter;
 
@@ -23,8 +25,12 @@ const BUFFER_BYTES: usize = 4096;
 type Start = fn(usize) -> SocketAddr;
 
 pub(crate) fn rows(meter: &mut Meter) {
-    let servers: [(&str, Start); 3] =
-        [("ring", ring::start), ("syscalls", epoll::start), ("tokio-uring", tokio_uring::start)];
+    let servers: [(&str, Start); 4] = [
+        ("ring", |connections| engine::start(IoDriver::Ring, connections)),
+        ("syscalls", epoll::start),
+        ("engine on syscalls", |connections| engine::start(IoDriver::Syscall, connections)),
+        ("tokio-uring", tokio_uring::start),
+    ];
     for count in [1, 16, 256] {
         let case = format!("100 B there and back on each of {count} connections");
         for (way, start) in servers {

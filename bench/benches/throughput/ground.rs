@@ -6,10 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kringle_runtime::{Fs, Host, RealOptions};
+use kringle_runtime::{Fs, Host, IoDriver, RealOptions};
 
 /// Room for what the benches keep at a time; the image is sparse.
 const XFS_IMAGE_BYTES: u64 = 2 << 30;
+
+/// This machine by one driver and no other: a row must measure what it says.
+pub(crate) fn host_on(driver: IoDriver) -> Host {
+    Host::real(RealOptions { driver, ..RealOptions::default() }).unwrap_or_else(|error| panic!("{error}"))
+}
 
 /// A directory on some filesystem.
 #[derive(Clone, Debug)]
@@ -33,7 +38,7 @@ impl Ground {
         remove_leftovers(&all);
         let root = all.join(std::process::id().to_string());
         fs::create_dir_all(&root).expect("the target directory is writable");
-        let host = Host::real(RealOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        let host = host_on(IoDriver::Ring);
         let filesystem = host.fs().kind(&root);
         Ground { host, root, filesystem, xfs: None }
     }
@@ -90,16 +95,22 @@ fn mount_xfs(root: &Path) -> Result<Place, String> {
     let dir = root.join("xfs");
     fs::create_dir(&dir).map_err(|e| e.to_string())?;
     run(Command::new("mkfs.xfs").arg("-q").arg(&image))?;
-    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&dir))?;
+    // Past the page cache of the disk below: what is synced or written with O_DIRECT here is on that disk.
+    let device = run(Command::new("losetup").args(["--find", "--show", "--direct-io=on"]).arg(&image))?;
+    let mounted = run(Command::new("mount").arg(&device).arg(&dir));
+    // While it is mounted this only says that the device goes with the mount.
+    run(Command::new("losetup").args(["--detach", &device]))?;
+    mounted?;
     Ok(Place { filesystem: "xfs (loop device)".to_owned(), dir })
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// What a command prints.
+fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     match command.output() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(format!("no {name} here (Debian: xfsprogs, mount)")),
         Err(e) => Err(format!("{name}: {e}")),
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         Ok(output) => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

@@ -11,6 +11,8 @@ use nix::sys::time::TimeValLike;
 const SAMPLES: usize = 10;
 /// `--quick` compares a sample with the one before it.
 const QUICK_SAMPLES: usize = 2;
+/// A row with a long preparation is over after its first iteration for criterion's quick mode; the report wants more.
+const QUICK_LEAST: Duration = Duration::from_millis(50);
 const WARM_UP: Duration = Duration::from_millis(400);
 const MEASUREMENT: Duration = Duration::from_millis(1600);
 /// At most; most rows are steady sooner.
@@ -22,6 +24,7 @@ const RESAMPLES: usize = 2_000;
 pub(crate) struct Meter {
     criterion: Criterion,
     samples: usize,
+    quick: bool,
     /// `cargo test --benches` and `--test` only try whether everything runs.
     measures: bool,
     rows: Vec<Row>,
@@ -42,7 +45,7 @@ impl Meter {
             .nresamples(RESAMPLES)
             .configure_from_args();
         let measures = given("--bench") && !given("--test");
-        Meter { criterion, samples, measures, rows: Vec::new(), notes: Vec::new() }
+        Meter { criterion, samples, quick, measures, rows: Vec::new(), notes: Vec::new() }
     }
 
     /// Says what the reader of the report must know.
@@ -84,15 +87,22 @@ impl Meter {
             Amount::Bytes(bytes) => Throughput::Bytes(bytes),
             Amount::Operations(count) => Throughput::Elements(count),
         });
+        let mut sample = |iterations| {
+            let mut watch = Stopwatch::new(cpu_of);
+            work(iterations, &mut watch);
+            Sample { iterations, wall: watch.wall, cpu: watch.cpu }
+        };
         benches.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
-                let mut watch = Stopwatch::new(cpu_of);
-                work(iterations, &mut watch);
-                samples.push(Sample { iterations, wall: watch.wall, cpu: watch.cpu });
-                watch.wall
+                samples.push(sample(iterations));
+                samples[samples.len() - 1].wall
             });
         });
         benches.finish();
+        while self.quick && self.measures && samples.last().is_some_and(|last| last.wall < QUICK_LEAST) {
+            let iterations = samples[samples.len() - 1].iterations * 2;
+            samples.push(sample(iterations));
+        }
         if self.measures {
             // Before them come the calls of the warm-up.
             let measured = &samples[samples.len().saturating_sub(self.samples)..];

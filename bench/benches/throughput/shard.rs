@@ -1,4 +1,4 @@
-//! A shard that benches send work to: one thread with one ring, as in the broker.
+//! A shard that benches send work to: one thread with one driver, as in the broker.
 
 use kringle_runtime::{Answer, Host, LocalBoxFuture, Rt, Sender, block_on, channel, oneshot};
 
@@ -19,7 +19,7 @@ impl Shard {
                 }
             })
         };
-        host.start("bench", 0, None, main).expect("a thread and a ring");
+        host.start("bench", 0, None, main).expect("a thread and a driver");
         Shard { jobs }
     }
 

@@ -98,8 +98,8 @@ fn how_to_read() -> [&'static str; 6] {
          rows with a client it is the server's side alone: the client's thread is taken off.",
         "\"vs baseline\" compares the rate with the recorded run. Slower by more than 10 % is marked; n/a: no baseline of this \
          row on a machine like this one.",
-        "\"What io_uring buys\" sets the same loop on three drivers side by side: the engine's ring, plain system calls \
-         (epoll for sockets) and tokio-uring. The client of the echo loops is the same for all, one blocking thread. Read \
+        "\"What io_uring buys\" sets the same loop side by side on the engine's ring, on plain system calls written by hand \
+         (epoll for sockets), on the engine with its driver of system calls, and on tokio-uring. The client of the echo loops is the same for all, one blocking thread. Read \
          such columns against each other, not against another day.",
         "On a virtual machine the first touch of memory is a fault in the host, which can cost ten times the work that is \
          measured. So buffers are kept and reused, files are cut and written again so that their page cache is memory that \

@@ -1,13 +1,15 @@
-//! The echo server on the engine's ring.
+//! The echo server on the engine, with either of its drivers.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use kringle_runtime::{Host, LocalBoxFuture, RealOptions, Rt};
+use kringle_runtime::{IoDriver, LocalBoxFuture, Rt};
 
-pub(super) fn start(connections: usize) -> SocketAddr {
-    let host = Host::real(RealOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+use crate::ground::host_on;
+
+pub(super) fn start(driver: IoDriver, connections: usize) -> SocketAddr {
+    let host = host_on(driver);
     let (tell, told) = mpsc::channel();
     let main = move |rt: Rt| -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
@@ -32,6 +34,6 @@ pub(super) fn start(connections: usize) -> SocketAddr {
             }
         })
     };
-    host.start("echo", 0, None, main).expect("a thread and a ring");
+    host.start("echo", 0, None, main).expect("a thread and a driver");
     told.recv().expect("the server listens")
 }
