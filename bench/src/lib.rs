@@ -15,6 +15,7 @@ mod broker_stats;
 mod cli;
 mod cluster;
 mod error;
+mod fetch_link;
 mod fields;
 mod filling;
 mod floor;

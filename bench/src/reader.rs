@@ -3,7 +3,7 @@
 //! Headers are looked at, records are not: what a consumer does with them is not the broker's cost. Each fetch names all
 //! partitions (no fetch session) and one is under way at a time, as a Java consumer has it for each broker.
 
-use kringle_client::{ClientError, Connection};
+use kringle_client::ClientError;
 use kringle_log::{BatchView, batches, for_each_record};
 use kringle_protocol::fetch_request::{FetchPartition, FetchTopic};
 use kringle_protocol::fetch_response::FetchableTopicResponse;
@@ -11,8 +11,9 @@ use kringle_protocol::messages::FetchRequest;
 use kringle_protocol::{ErrorCode, Uuid};
 use kringle_runtime::Rt;
 
-use crate::cluster::{CLIENT_ID, Cluster, Place};
+use crate::cluster::{Cluster, Place};
 use crate::error::BenchError;
+use crate::fetch_link::FetchLink;
 use crate::measure::Amount;
 use crate::plan::ReadPlan;
 
@@ -21,7 +22,7 @@ const LAST_BY_NAME: i16 = 12;
 
 /// A connection to one leader and the partitions that are read there.
 pub(crate) struct Reader {
-    link: Connection,
+    link: FetchLink,
     version: i16,
     plan: ReadPlan,
     names: Vec<(String, Uuid)>,
@@ -71,7 +72,7 @@ impl Reader {
                 reader.parts.push(part);
                 continue;
             }
-            let link = Connection::open(rt, cluster.address_of(place.leader), CLIENT_ID).await?;
+            let link = FetchLink::open(rt, cluster.address_of(place.leader)).await?;
             let reader = Reader { link, version, plan: plan.clone(), names: names.clone(), parts: vec![part] };
             readers.push((place.leader, reader));
         }
