@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::floor::FloorArgs;
+use crate::limits::LimitsArgs;
 use crate::memory::{DropCacheArgs, HoldMemoryArgs};
 use crate::plan::{Codec, Payload};
 use crate::raw::RawArgs;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     HoldMemory(HoldMemoryArgs),
     /// Drop the page cache of every file below a directory: what is read next comes from the disk
     DropCache(DropCacheArgs),
+    /// How fast this machine does the things that a broker is made of
+    Limits(LimitsArgs),
 }
 
 /// The workloads.

@@ -20,6 +20,7 @@ mod fields;
 mod filling;
 mod floor;
 mod flow;
+mod limits;
 mod machine;
 mod measure;
 mod member;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Floor(args) => floor::main(args),
         Command::HoldMemory(args) => memory::hold(&args),
         Command::DropCache(args) => memory::drop_cache(&args),
+        Command::Limits(args) => limits::main(&args),
     }
 }
 

@@ -50,7 +50,7 @@ impl Drop for Floor {
 fn what_was_produced_is_fetched_once_and_counted() {
     let floor = Floor::start();
     assert!(floor.raw("create").0);
-    let (ok, produced) = floor.raw("produce --secs 0.2 --warm 0 --conns 2 --records 3 --size 100 --rate 1");
+    let (ok, produced) = floor.raw("produce --total-mb 1 --warm 0 --conns 2 --records 3 --size 100");
     let produced = produced.expect("a line of JSON");
     assert!(ok, "{produced}");
     assert_eq!(produced["errors"], 0);
@@ -61,10 +61,9 @@ fn what_was_produced_is_fetched_once_and_counted() {
     assert!(ok, "{fetched}");
     let bytes =
         |report: &Value| report["MBps"].as_f64().expect("a rate") * report["secs"].as_f64().expect("a time") * 1e6;
-    // Three records of 100 bytes make a batch of 61 + 3 * 109 bytes. Requests in flight when the time was up are in the log too.
-    let batches = bytes(&fetched) / (61.0 + 3.0 * 109.0);
-    assert!((batches - batches.round()).abs() < 0.01, "{batches} batches");
-    assert!(batches >= bytes(&produced) / 300.0 - 0.01, "{batches} batches of {produced}");
+    // Three records of 100 bytes make a batch of 61 + 3 * 109 bytes; the first number of them with 1 MB of values is 3334.
+    assert!((bytes(&produced) - 3334.0 * 300.0).abs() < 1.0, "{produced}");
+    assert!((bytes(&fetched) - 3334.0 * (61.0 + 3.0 * 109.0)).abs() < 1.0, "{fetched}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(super) struct Outcome {
 pub(super) trait Load {
     /// The next request of a connection, in two pieces; asked again, unchanged, while part of it has not left.
     fn request(&mut self, connection: usize, begins: bool) -> [&[u8]; 2];
+    /// A request is begun.
+    fn begun(&mut self) {}
     /// All of the request has left.
     fn sent(&mut self, connection: usize);
     /// The head of the answer to the oldest request.
@@ -116,6 +118,7 @@ fn begin_requests(
                 return Ok(begun);
             }
             connection.begin(now);
+            load.begun();
             begun += 1;
         }
         let request = load.request(index, connection.at_start());

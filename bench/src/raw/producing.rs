@@ -30,6 +30,9 @@ pub(super) struct ProduceArgs {
     /// MB/s of values that are offered, whatever comes back; without it, as much as is answered
     #[arg(long)]
     rate: Option<f64>,
+    /// Stop after so many MB of values, however long that takes, instead of after --secs
+    #[arg(long)]
+    total_mb: Option<u64>,
     /// Write the time into each batch, for `tail` (needs --size of at least 8)
     #[arg(long, conflicts_with = "one_batch")]
     stamp: bool,
@@ -54,9 +57,25 @@ struct Producing {
     /// With stamps: the request being sent, for each connection.
     stamped: Option<Vec<Vec<u8>>>,
     batch_bytes: u64,
+    /// Batches that may still be begun; none is no limit.
+    left: Option<u64>,
+    unanswered: u64,
 }
 
 impl Load for Producing {
+    fn begun(&mut self) {
+        self.unanswered += 1;
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+
+    fn wants(&self, _connection: usize) -> bool {
+        self.left != Some(0)
+    }
+
+    fn done(&self) -> bool {
+        self.left == Some(0) && self.unanswered == 0
+    }
+
     fn request(&mut self, connection: usize, begins: bool) -> [&[u8]; 2] {
         let frame = &self.frames[self.next[connection]];
         let Some(stamped) = &mut self.stamped else { return [&frame.bytes, &self.batch] };
@@ -74,6 +93,7 @@ impl Load for Producing {
     }
 
     fn answered(&mut self, _connection: usize, head: &[u8], _tally: &mut Tally) -> Result<Outcome, RawError> {
+        self.unanswered -= 1;
         let error = wire::produced(head).ok_or(RawError::Malformed("Produce"))?;
         Ok(Outcome { error, bytes: if error == 0 { self.batch_bytes } else { 0 } })
     }
@@ -101,8 +121,14 @@ pub(super) fn run(args: &ProduceArgs) -> Result<Report, RawError> {
         frames,
         batch,
         batch_bytes,
+        left: args.total_mb.map(|mb| (mb * 1_000_000).div_ceil(batch_bytes)),
+        unanswered: 0,
     };
     #[allow(clippy::cast_precision_loss, reason = "a batch is smaller than 2^53 bytes")]
     let requests_per_s = args.rate.map(|mb| mb * 1e6 / batch_bytes as f64);
-    measure("produce", target, span, None, &span.pace(args.inflight, requests_per_s), &mut load)
+    let mut pace = span.pace(args.inflight, requests_per_s);
+    if args.total_mb.is_some() {
+        pace.counted = None;
+    }
+    measure("produce", target, span, None, &pace, &mut load)
 }
