@@ -23,7 +23,7 @@ SPREAD = "--conns 2 --inflight 5 --one-batch --records 16 --size 1024"
 PROBE = "--conns 2 --inflight 5 --one-batch --records 1 --size 100 --warm 0"
 IDLE = 10_000
 IDLE_PER_PROCESS = 2_000
-LED_WITHIN_S = 60
+LED_WITHIN_S = 180  # Apache Kafka goes on electing leaders for a while after it has said that a topic is there
 SPARE_DESCRIPTORS = 500
 FULL_LOAD = ("produce-16x1K", "produce-128x1K", "produce-16x1K-p100", "fetch-64K-4conn", "fetch-1M-4conn")
 SHARDS_LOAD = ("produce-1x100", "produce-16x1K-p100", "fetch-64K-4conn")
@@ -94,7 +94,7 @@ def partitions(made, kinds, args, work, limit):
             speed = {name: statistics.median(total for total, _ in got) for name, got in figures.items()}
             cpu = {name: statistics.median(cpu or 0 for _, cpu in got) for name, got in figures.items()}
             ratio = speed["many"] / speed["few"] if speed["few"] else 0
-            table.add(kind, f"{many:,}", short(speed["many"]), short(speed["few"]), f"{ratio:.2f}", "met" if ratio >= 0.8 and many == MANY else "MISSED",
+            table.add(kind, f"{many:,}", short(speed["many"]), short(speed["few"]), f"{ratio:.2f}", "MISSED" if ratio < 0.8 else "met" if many == MANY else "too few",
                       short(cpu["many"]), short(cpu["few"]), short(rss), f"{each:.1f}")
         shutil.rmtree(work / f"{kind}-data", ignore_errors=True)
     made.tables.append(table)
