@@ -281,7 +281,7 @@ pub(crate) struct FanOut {
 /// `catch-up`
 #[derive(Args, Debug)]
 pub(crate) struct CatchUp {
-    /// What is produced before the measurement, to be read while the live load goes on
+    /// What is produced before the measurement, to be read while the live load goes on; 0 reads what is there
     #[arg(long, default_value = "1GB", value_parser = parse_size, value_name = "SIZE")]
     pub(crate) backlog: usize,
     #[command(flatten)]

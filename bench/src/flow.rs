@@ -46,6 +46,8 @@ pub(crate) struct Flow {
 pub(crate) struct Backlog {
     /// How long the slowest thread took to read it once; 0 while none has.
     pub(crate) first_pass_ns: AtomicU64,
+    /// What all threads read meanwhile, on the wire.
+    pub(crate) first_pass_bytes: AtomicU64,
 }
 
 /// Runs a flow and measures both ends.
@@ -253,6 +255,9 @@ impl Backlog {
                     let now_ns = clock.now_ns();
                     recorder.latency(now_ns, now_ns - asked_ns, 1);
                     recorder.done(now_ns, amount);
+                    if first {
+                        self.first_pass_bytes.fetch_add(amount.wire_bytes, Ordering::Relaxed);
+                    }
                 }
                 Err(ReadFailure::Refused(why)) => recorder.error(format!("fetch: {why}")),
                 Err(ReadFailure::Broken(error)) => return recorder.error(format!("fetch: {error}")),

@@ -58,8 +58,8 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn new_histogram(digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_NS, digits).expect("bounds and digits are those that the library supports")
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("bounds and digits are those that the library supports")
 }
 
 /// How much was done.
@@ -87,12 +87,14 @@ impl Amount {
 #[derive(Clone)]
 pub(crate) struct Interval {
     pub(crate) amount: Amount,
-    pub(crate) latency: Histogram<u64>,
+    /// To a microsecond and two digits: there are many intervals, and each keeps 13 kB.
+    pub(crate) latency: Histogram<u32>,
 }
 
 impl Interval {
     fn new() -> Interval {
-        Interval { amount: Amount::default(), latency: new_histogram(2) }
+        let latency = Histogram::new_with_bounds(1024, LONGEST_NS, 2);
+        Interval { amount: Amount::default(), latency: latency.expect("the library supports these") }
     }
 }
 
@@ -126,8 +128,8 @@ impl Series {
         let totals = Totals {
             measured: Amount::default(),
             overall: Amount::default(),
-            latency: new_histogram(3),
-            late: new_histogram(3),
+            latency: new_histogram(),
+            late: new_histogram(),
             intervals: Vec::new(),
             errors: BTreeMap::new(),
         };
@@ -146,8 +148,8 @@ impl Series {
         let local = Local {
             measured: Amount::default(),
             overall: Amount::default(),
-            latency: new_histogram(3),
-            late: new_histogram(3),
+            latency: new_histogram(),
+            late: new_histogram(),
             interval: Interval::new(),
             interval_index: 0,
         };
@@ -231,6 +233,7 @@ impl Recorder {
         local.latency.saturating_record_n(latency_ns.max(1), count);
         if self.shared.window.holds(now_ns) {
             self.turn_to(&mut local, now_ns);
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
             local.interval.latency.saturating_record_n(latency_ns.max(1), count);
         }
     }

@@ -388,7 +388,8 @@ pub(crate) async fn finish(rt: &Rt, clock: Clock, window: Window, tasks: &[TaskH
         if clock.now_ns() > last_ns {
             let left = tasks.iter().filter(|task| !task.is_finished()).count();
             for _ in 0..left {
-                recorder.error(format!("no answer {} s after the end of the load", DRAIN.as_secs()));
+                let late = DRAIN.as_secs();
+                recorder.error(format!("unfinished {late} s after the end: no answer, or more offered than was taken"));
             }
             tasks.iter().for_each(TaskHandle::cancel);
             return;

@@ -10,7 +10,7 @@ pub(crate) mod table;
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
 use crate::broker_stats::BrokerUse;
@@ -260,7 +260,7 @@ impl Latency {
 }
 
 /// 0 when nothing was recorded.
-fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+fn quantile_us<C: Counter>(histogram: &Histogram<C>, quantile: f64) -> f64 {
     if histogram.is_empty() {
         0.0
     } else {

@@ -135,7 +135,7 @@ fn write_costs(out: &mut String, outcome: &Outcome) {
     let generator = &outcome.generator;
     let late = generator
         .late_p99_us
-        .map_or_else(String::new, |late| format!(", sent late by {} us (p99) of its own fault", significant(late)));
+        .map_or_else(String::new, |late| format!(", itself late by {} us (p99)", significant(late)));
     let limit = if generator.is_the_limit() { "; IT MAY BE THE LIMIT: try more --threads" } else { "" };
     let threads = if generator.threads == 1 { "thread" } else { "threads" };
     line(

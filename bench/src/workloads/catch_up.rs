@@ -21,26 +21,26 @@ pub(crate) fn run(options: &cli::CatchUp, session: &Session) -> Result<Findings,
     let mut load = Load::from_cli(&options.e2e.records, &options.e2e.sending);
     load.rate = load.rate.or(Some(LIVE));
     let timing = Timing::from_cli(&options.e2e.run);
-    let size = options.backlog as u64;
-    fill(session, &load.records, size)?;
+    fill(session, &load.records, options.backlog as u64)?;
     let alone = flow_of(&options.e2e, load, session, 1)?;
     let mut findings = findings(&alone, session);
     findings.outcomes.push(flow::run(session, "live load alone", &alone, timing)?);
     let backlog = Arc::new(Backlog::default());
     let both = Flow { backlog: Some(Arc::clone(&backlog)), ..alone };
     findings.outcomes.push(flow::run(session, "with catch-up", &both, timing)?);
+    let read = backlog.first_pass_bytes.load(Ordering::Relaxed);
     findings.notes.push(match backlog.first_pass_ns.load(Ordering::Relaxed) {
-        0 => format!("the backlog of {} was not read to its end within the run", bytes(size)),
+        0 => format!("the backlog was not read to its end within the run; {} of it were", bytes(read)),
         pass_ns => format!(
-            "the backlog of {} and what came since was read to its end in {}: {} MB/s of keys and values at least",
-            bytes(size),
+            "the backlog, {} on the wire, was read to its end in {}: {} MB/s",
+            bytes(read),
             latency(pass_ns),
-            significant(u64_to_f64(size) / u64_to_f64(pass_ns) * 1e3),
+            significant(u64_to_f64(read) / u64_to_f64(pass_ns) * 1e3),
         ),
     });
     findings.notes.push(
-        "what was just produced is in the page cache: for a cold backlog restart the machine's cache (drop-cache) or take one \
-         that is larger than memory"
+        "what was just produced is in the page cache; to read a cold backlog use drop-cache on the broker's directory and then \
+         --backlog 0, which reads what is there"
             .to_owned(),
     );
     Ok(findings)
