@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kringle_runtime::{File, Host, IoDriver, LocalBoxFuture, Open, RealOptions, Reply, Rt, Socket, channel, oneshot};
+use nix::sys::resource::{UsageWho, getrusage};
 
 const ROUNDS: usize = 5;
 
@@ -64,6 +65,12 @@ fn side_by_side(drivers: &[String]) {
         let cells: Vec<String> = columns.iter().map(cell).collect();
         row(name, cells.iter().map(|cell| cell.split(',').next().unwrap_or_default()).collect());
     }
+}
+
+/// CPU time of this process so far.
+fn cpu_us() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+    [usage.user_time(), usage.system_time()].iter().map(|t| t.tv_sec() as f64 * 1e6 + t.tv_usec() as f64).sum()
 }
 
 fn resident_kib() -> u64 {
@@ -210,7 +217,7 @@ async fn sockets(rt: &Rt, host: &Host) {
     let us = per_operation(rt, 200, async || round_trips(&socket, 200, 1 << 20).await);
     line("round trip of 1 MiB, between shards", us.await);
 
-    let before = rt.stats();
+    let (before, cpu_before) = (rt.stats(), cpu_us());
     let us = per_operation(rt, 64_000, async || {
         let mut answers = Vec::new();
         for _ in 0..64 {
@@ -229,6 +236,7 @@ async fn sockets(rt: &Rt, host: &Host) {
     line("round trip of 100 bytes, 64 connections, each", us.await);
     let after = rt.stats();
     let trips = (64_000 * ROUNDS) as f64;
+    line("   CPU time of both ends, each", (cpu_us() - cpu_before) / trips);
     let (enters, turns) = ((after.enters - before.enters) as f64, (after.turns - before.turns) as f64);
     println!(
         "{:<58} {:>9.3}, turns {:.3}",
