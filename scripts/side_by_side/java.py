@@ -49,6 +49,7 @@ def one_broker(kind, round_number, args, work, measured):
     with contestant(kind, work) as broker:
         load.create(broker, WARM_UP.topic, WARM_UP.partitions)
         load.run(WARM_UP.what, broker, WARM_UP.topic, WARM_UP.partitions, WARM_UP.options)
+        produce(broker, WARM_UP.topic, 100_000, 100, 16384, "none", "1")
         HeldMemory.fill(work / "fill")
 
         def note(setting, action, gb):
@@ -62,7 +63,7 @@ def one_broker(kind, round_number, args, work, measured):
                 figures = {"failed": str(error)[-300:]}
             measured.append({"broker": kind, "setting": setting, "round": round_number, **figures})
             said = "  ".join(f"{name} {short(value)}" if name != "failed" else f"FAILED: {value}" for name, value in figures.items())
-            print(f"round {round_number} {kind:8}{setting:38}{said}", file=sys.stderr, flush=True)
+            print(f"round {round_number} {kind:8}{setting:42}{said}", file=sys.stderr, flush=True)
 
         for codec in CODECS:
             topic, sent = f"java-{codec}", 0
@@ -86,8 +87,9 @@ def one_broker(kind, round_number, args, work, measured):
 
 def produce(broker, topic, count, size, batch, codec, acks):
     """producer-perf-test as fast as it can."""
-    said = tools.run("producer-perf-test", "--topic", topic, "--num-records", count, "--record-size", size, "--throughput", -1,
-                     "--producer-props", f"bootstrap.servers={broker.bootstrap}", f"acks={acks}", f"batch.size={batch}", "linger.ms=5",
+    # Its own warm-up: its figures are those of what follows.
+    said = tools.run("producer-perf-test", "--topic", topic, "--num-records", count, "--warmup-records", count // 3, "--record-size", size,
+                     "--throughput", -1, "--command-property", f"bootstrap.servers={broker.bootstrap}", f"acks={acks}", f"batch.size={batch}", "linger.ms=5",
                      f"compression.type={codec}", "buffer.memory=67108864", wait_s=WAIT_S, status=0)
     found = PRODUCED.search(said.lines[-1]) if said.lines else None
     if not found:
