@@ -51,6 +51,15 @@ fn local_addr(fd: RawFd) -> io::Result<SocketAddr> {
     as_addr(&socket::getsockname::<SockaddrStorage>(fd)?)
 }
 
+/// On the loopback nothing is congested. A congestion control that paces (bbr, where that is the system's choice) only arms a timer
+/// for every response over 64 KiB and lets it wait; the one that every kernel has does not. A listener hands its choice on to
+/// what it accepts.
+fn do_not_pace(fd: &OwnedFd) {
+    if let Err(e) = socket::setsockopt(fd, sockopt::TcpCongestion, &"reno".into()) {
+        tracing::debug!("congestion control of the loopback stays the system's: {e}");
+    }
+}
+
 /// A socket that listens, and where. `[::]` takes IPv4 too.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let fd = new_socket(addr)?;
@@ -58,6 +67,9 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     if addr.is_ipv6() {
         let only = !addr.ip().is_unspecified();
         socket::setsockopt(&fd, sockopt::Ipv6V6Only, &only)?;
+    }
+    if addr.ip().is_loopback() {
+        do_not_pace(&fd);
     }
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
     socket::listen(&fd, Backlog::new(BACKLOG)?)?;
@@ -108,6 +120,9 @@ impl Connection {
         socket::setsockopt(&fd, sockopt::KeepAlive, &true)?;
         let peer = as_addr(&socket::getpeername::<SockaddrStorage>(fd.as_raw_fd())?)?;
         let local = local_addr(fd.as_raw_fd())?;
+        if peer.ip().is_loopback() {
+            do_not_pace(&fd);
+        }
         Ok(Connection { fd, peer, local })
     }
 
