@@ -12,16 +12,36 @@
 //! rebuilt by recovery, never trusted for more than a starting point.
 
 use std::io::{self, IoSlice};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kringle_runtime::File;
+use kringle_runtime::{File, Fs, Open};
 
 /// Entries are written and searched by pages of this many.
 const PAGE_ENTRIES: usize = 512;
 
+/// Where the entries are.
+#[derive(Clone)]
+pub(crate) enum IndexFile {
+    /// In an open file.
+    Open(File),
+    /// In a file that is opened whenever a page of it is read or written: that of a segment that is appended to. A broker with
+    /// thousands of partitions has better uses for its descriptors.
+    Named(Fs, PathBuf),
+}
+
+impl IndexFile {
+    pub(crate) fn open(&self) -> io::Result<File> {
+        match self {
+            IndexFile::Open(file) => Ok(file.clone()),
+            IndexFile::Named(fs, path) => fs.open(path, Open::ReadWrite),
+        }
+    }
+}
+
 /// Fixed-size entries in a file with a tail in memory. Clones share the file and copy the tail.
 struct Entries<const N: usize> {
-    file: File,
+    file: IndexFile,
     /// Entries that are in the file.
     on_disk: usize,
     /// Number of the first entry in `tail`.
@@ -40,10 +60,10 @@ struct Page<const N: usize> {
 
 impl<const N: usize> Page<N> {
     /// Reads the entries from number `from` on, as far as a page and those before `upto` go.
-    fn read(&mut self, file: &File, from: usize, upto: usize) -> io::Result<()> {
+    fn read(&mut self, file: &IndexFile, from: usize, upto: usize) -> io::Result<()> {
         self.entries.clear();
         let mut entries = vec![[0; N]; PAGE_ENTRIES.min(upto - from)];
-        file.read_exact_at(entries.as_flattened_mut(), (from * N) as u64)?;
+        file.open()?.read_exact_at(entries.as_flattened_mut(), (from * N) as u64)?;
         *self = Page { from, entries };
         Ok(())
     }
@@ -70,7 +90,7 @@ fn no_page<const N: usize>() -> Mutex<Page<N>> {
 
 impl<const N: usize> Entries<N> {
     /// An index whose file holds whole entries, `len` bytes of them.
-    fn open(file: File, len: u64) -> Entries<N> {
+    fn open(file: IndexFile, len: u64) -> Entries<N> {
         let on_disk = usize::try_from(len).unwrap_or(usize::MAX) / N;
         Entries { file, on_disk, tail_from: on_disk, tail: Vec::new(), page: no_page() }
     }
@@ -92,7 +112,8 @@ impl<const N: usize> Entries<N> {
     fn flush(&mut self) -> io::Result<()> {
         let unwritten = &self.tail[self.on_disk - self.tail_from..];
         if !unwritten.is_empty() {
-            self.file.write_all_at(&mut [IoSlice::new(unwritten.as_flattened())], (self.on_disk * N) as u64)?;
+            let bytes = IoSlice::new(unwritten.as_flattened());
+            self.file.open()?.write_all_at(&mut [bytes], (self.on_disk * N) as u64)?;
             self.on_disk = self.len();
         }
         if self.tail.len() > PAGE_ENTRIES {
@@ -115,13 +136,13 @@ impl<const N: usize> Entries<N> {
         let page = self.page();
         match at.checked_sub(page.from).and_then(|at| page.entries.get(at)) {
             Some(entry) => Ok(*entry),
-            None => self.read_one(at),
+            None => self.read_one(&self.file.open()?, at),
         }
     }
 
-    fn read_one(&self, at: usize) -> io::Result<[u8; N]> {
+    fn read_one(&self, file: &File, at: usize) -> io::Result<[u8; N]> {
         let mut entry = [0; N];
-        self.file.read_exact_at(&mut entry, (at * N) as u64)?;
+        file.read_exact_at(&mut entry, (at * N) as u64)?;
         Ok(entry)
     }
 
@@ -131,6 +152,9 @@ impl<const N: usize> Entries<N> {
             return Ok(self.tail_from + self.tail.partition_point(holds));
         }
         let (mut low, mut high) = (0, self.tail_from);
+        if high == 0 {
+            return Ok(0);
+        }
         let mut page = self.page();
         if page.entries.first().is_some_and(&holds) {
             // Here, or, for a reader that goes forward, most likely in the next page.
@@ -144,15 +168,16 @@ impl<const N: usize> Entries<N> {
             }
             low = found;
         }
+        let file = self.file.open()?;
         while high - low >= PAGE_ENTRIES {
             let middle = low + (high - low) / 2;
-            if holds(&self.read_one(middle)?) {
+            if holds(&self.read_one(&file, middle)?) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        page.read(&self.file, low.saturating_sub(1), self.tail_from)?;
+        page.read(&IndexFile::Open(file), low.saturating_sub(1), self.tail_from)?;
         Ok(page.partition_point(holds))
     }
 
@@ -189,7 +214,7 @@ pub(crate) struct OffsetIndex {
 impl OffsetIndex {
     pub(crate) const ENTRY_BYTES: usize = 8;
 
-    pub(crate) fn open(file: File, base_offset: i64, len: u64) -> OffsetIndex {
+    pub(crate) fn open(file: IndexFile, base_offset: i64, len: u64) -> OffsetIndex {
         OffsetIndex { base_offset, entries: Entries::open(file, len) }
     }
 
@@ -235,8 +260,8 @@ impl OffsetIndex {
         self.entries.flush()
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.entries.file
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.entries.file.open()
     }
 }
 
@@ -251,7 +276,7 @@ pub(crate) struct TimeIndex {
 impl TimeIndex {
     pub(crate) const ENTRY_BYTES: usize = 12;
 
-    pub(crate) fn open(file: File, base_offset: i64, len: u64) -> io::Result<TimeIndex> {
+    pub(crate) fn open(file: IndexFile, base_offset: i64, len: u64) -> io::Result<TimeIndex> {
         let mut index = TimeIndex { base_offset, last_timestamp: -1, entries: Entries::open(file, len) };
         index.last_timestamp = index.last()?.map_or(-1, |(timestamp, _)| timestamp);
         Ok(index)
@@ -300,8 +325,8 @@ impl TimeIndex {
         self.entries.flush()
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.entries.file
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.entries.file.open()
     }
 }
 
@@ -319,12 +344,12 @@ mod tests {
     fn on_disk(dir: &tempfile::TempDir, count: u32) -> OffsetIndex {
         let fs = Host::real(RealOptions::default()).unwrap().fs();
         let file = fs.open(dir.path().join("index"), Open::Create).unwrap();
-        let mut index = OffsetIndex::open(file.clone(), 0, 0);
+        let mut index = OffsetIndex::open(IndexFile::Open(file.clone()), 0, 0);
         for n in 0..count {
             index.append(i64::from(n) * 10, u64::from(n));
         }
         index.flush().unwrap();
-        OffsetIndex::open(file, 0, u64::from(count) * 8)
+        OffsetIndex::open(IndexFile::Open(file), 0, u64::from(count) * 8)
     }
 
     #[test]

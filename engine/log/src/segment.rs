@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use kringle_runtime::{File, Fs, Open};
 
 use crate::batch::BatchHeader;
-use crate::index::{OffsetIndex, TimeIndex};
+use crate::index::{IndexFile, OffsetIndex, TimeIndex};
 use crate::scan::{LOOKUP_BYTES, Window};
 
 /// Batches of the active segment whose positions are remembered: a tail fetch needs neither index nor disk.
@@ -87,7 +87,7 @@ impl SegmentFiles {
         let log = fs.open(path(dir, base_offset, Kind::Log), Open::Read)?;
         let index = fs.open(path(dir, base_offset, Kind::OffsetIndex), Open::Read)?;
         let len = index.len()?;
-        Ok(SegmentFiles { base_offset, log, offsets: OffsetIndex::open(index, base_offset, len) })
+        Ok(SegmentFiles { base_offset, log, offsets: OffsetIndex::open(IndexFile::Open(index), base_offset, len) })
     }
 }
 
@@ -95,7 +95,7 @@ impl SegmentFiles {
 pub(crate) fn open_time_index(fs: &Fs, dir: &Path, base_offset: i64) -> io::Result<TimeIndex> {
     let file = fs.open(path(dir, base_offset, Kind::TimeIndex), Open::Read)?;
     let len = file.len()?;
-    TimeIndex::open(file, base_offset, len)
+    TimeIndex::open(IndexFile::Open(file), base_offset, len)
 }
 
 /// A batch whose place is remembered.
@@ -129,8 +129,13 @@ pub(crate) struct ActiveSegment {
 /// The files of a new segment.
 pub(crate) struct NewFiles {
     pub(crate) log: File,
-    pub(crate) offsets: File,
-    pub(crate) times: File,
+    pub(crate) offsets: IndexFile,
+    pub(crate) times: IndexFile,
+}
+
+/// The index of a segment that is appended to.
+pub(crate) fn index_file(fs: &Fs, dir: &Path, base_offset: i64, kind: Kind) -> IndexFile {
+    IndexFile::Named(fs.clone(), path(dir, base_offset, kind))
 }
 
 impl NewFiles {
@@ -141,8 +146,12 @@ impl NewFiles {
             file.set_len(0)?;
             io::Result::Ok(file)
         };
-        let files =
-            NewFiles { log: create(Kind::Log)?, offsets: create(Kind::OffsetIndex)?, times: create(Kind::TimeIndex)? };
+        let create_index = |kind| create(kind).map(|_| index_file(fs, dir, base_offset, kind));
+        let files = NewFiles {
+            log: create(Kind::Log)?,
+            offsets: create_index(Kind::OffsetIndex)?,
+            times: create_index(Kind::TimeIndex)?,
+        };
         if let Some(bytes) = preallocate
             && let Err(e) = files.log.allocate_keep_size(0, bytes)
         {

@@ -32,7 +32,7 @@ impl CloseJob {
         if let Some(epochs) = &self.epochs {
             write_epochs(fs, &self.dir.join(LEADER_EPOCHS), epochs)?;
         }
-        for file in self.sync.iter().chain(&self.seal.files()) {
+        for file in self.sync.iter().chain(&self.seal.files()?) {
             file.sync_data()?;
         }
         fs.sync_dir(&self.dir)?;

@@ -18,7 +18,7 @@ use crate::epochs::LeaderEpochs;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::producers::{Check, ProducerState, snapshot};
 use crate::scan::{LOOKUP_BYTES, SCAN_BYTES, Window};
-use crate::segment::{ActiveSegment, Kind, NewFiles, Newest, SegmentFiles, locate, path};
+use crate::segment::{ActiveSegment, Kind, NewFiles, Newest, SegmentFiles, index_file, locate, path};
 use crate::txn_index::{self, AbortedTxn};
 
 use super::open::{OpenLog, Progress};
@@ -218,9 +218,11 @@ impl<'a> Opening<'a> {
     fn rebuild(&mut self, base_offset: i64, mut state: ProducerState) -> io::Result<(Rebuilt, ProducerState)> {
         let open = |kind, how| self.fs.open(path(self.dir, base_offset, kind), how);
         let log = open(Kind::Log, Open::ReadWrite)?;
-        let (offsets, times) = (open(Kind::OffsetIndex, Open::Create)?, open(Kind::TimeIndex, Open::Create)?);
-        offsets.set_len(0)?;
-        times.set_len(0)?;
+        let empty_index = |kind| {
+            open(kind, Open::Create)?.set_len(0)?;
+            io::Result::Ok(index_file(self.fs, self.dir, base_offset, kind))
+        };
+        let (offsets, times) = (empty_index(Kind::OffsetIndex)?, empty_index(Kind::TimeIndex)?);
         if self.segments.get(&base_offset).is_some_and(|found| found.txns) {
             self.fs.remove_file(path(self.dir, base_offset, Kind::TxnIndex))?;
         }
@@ -263,7 +265,7 @@ impl<'a> Opening<'a> {
             }
             file.sync_data()?;
         }
-        for file in [&segment.log, segment.offsets.file(), segment.times.file()] {
+        for file in [segment.log.clone(), segment.offsets.file()?, segment.times.file()?] {
             file.sync_data()?;
         }
         state.set_end_offset(next_offset);
@@ -284,11 +286,11 @@ impl<'a> Opening<'a> {
 
     /// The last segment after a clean stop: only what lies after its last index entry is looked at.
     fn open_active(&mut self, base_offset: i64, found: Found) -> io::Result<(ActiveSegment, i64)> {
-        let open = |kind| self.fs.open(path(self.dir, base_offset, kind), Open::ReadWrite);
-        let log = open(Kind::Log)?;
+        let log = self.fs.open(path(self.dir, base_offset, Kind::Log), Open::ReadWrite)?;
+        let index = |kind| index_file(self.fs, self.dir, base_offset, kind);
         let size = found.log.unwrap_or(0);
-        let offsets = OffsetIndex::open(open(Kind::OffsetIndex)?, base_offset, found.offsets.unwrap_or(0));
-        let times = TimeIndex::open(open(Kind::TimeIndex)?, base_offset, found.times.unwrap_or(0))?;
+        let offsets = OffsetIndex::open(index(Kind::OffsetIndex), base_offset, found.offsets.unwrap_or(0));
+        let times = TimeIndex::open(index(Kind::TimeIndex), base_offset, found.times.unwrap_or(0))?;
         let sane = offsets.looks_sane(size)? && times.looks_sane()?;
         let position = if sane { offsets.last()?.map_or(0, |(_, position)| position) } else { 0 };
         let indexed = times.last()?.map_or(Newest::NONE, |(timestamp, offset)| Newest { timestamp, offset });

@@ -43,6 +43,8 @@ impl std::fmt::Debug for RollJob {
 /// The files of the new segment.
 pub struct RollDone {
     files: NewFiles,
+    /// Those of the sealed segment, to be synced.
+    sealed: Vec<File>,
 }
 
 /// What a segment needs when nothing more is written to it.
@@ -80,8 +82,9 @@ impl Seal {
         Ok(())
     }
 
-    pub(super) fn files(&self) -> Vec<File> {
-        vec![self.log.clone(), self.offsets.file().clone(), self.times.file().clone()]
+    /// What must be synced for the segment to be stable.
+    pub(super) fn files(&self) -> io::Result<Vec<File>> {
+        Ok(vec![self.log.clone(), self.offsets.file()?, self.times.file()?])
     }
 }
 
@@ -107,7 +110,7 @@ impl RollJob {
         }
         let files = NewFiles::create(fs, &self.dir, self.base_offset, self.preallocate)?;
         fs.sync_dir(&self.dir)?;
-        Ok(RollDone { files })
+        Ok(RollDone { files, sealed: self.seal.files()? })
     }
 }
 
@@ -138,14 +141,16 @@ impl PartitionLog {
         let InFlight::Roll(roll) = std::mem::replace(&mut self.in_flight, InFlight::Nothing) else {
             return Err(self.offline_error());
         };
-        let active = done
-            .and_then(|done| ActiveSegment::new(done.files, roll.base_offset, roll.staged_ms, self.config.preallocate));
-        let active = match active {
-            Ok(active) => active,
+        let made = done.and_then(|RollDone { files, sealed }| {
+            let active = ActiveSegment::new(files, roll.base_offset, roll.staged_ms, self.config.preallocate)?;
+            Ok((active, sealed))
+        });
+        let (active, sealed) = match made {
+            Ok(made) => made,
             Err(e) => return Err(self.write_failed("roll", e, vec![Staged::Roll(roll)])),
         };
         let old = std::mem::replace(&mut self.active, active);
-        self.unsynced.sealed(roll.base_offset, Seal::of(&old).files());
+        self.unsynced.sealed(roll.base_offset, sealed);
         self.sealed.push_back(SealedSegment {
             base_offset: old.base_offset,
             size: old.size,
