@@ -34,7 +34,7 @@ const BASELINE_VARIABLE: &str = "KRINGLE_BENCH_BASELINE";
 fn main() -> ExitCode {
     let mut meter = Meter::from_arguments();
     let mut ground = Ground::new(&target_dir());
-    meter.note_memory();
+    meter.note_machine();
     batches::rows(&mut meter);
     codec::rows(&mut meter);
     append::rows(&mut meter, &mut ground);

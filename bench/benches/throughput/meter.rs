@@ -13,6 +13,8 @@ const SAMPLES: usize = 10;
 const QUICK_SAMPLES: usize = 2;
 /// A row with a long preparation is over after its first iteration for criterion's quick mode; the report wants more.
 const QUICK_LEAST: Duration = Duration::from_millis(50);
+/// Load average from which others take part in every figure; what built the benches is in it too.
+const BUSY_LOAD: f64 = 3.0;
 const WARM_UP: Duration = Duration::from_millis(400);
 const MEASUREMENT: Duration = Duration::from_millis(1600);
 /// At most; most rows are steady sooner.
@@ -60,14 +62,22 @@ impl Meter {
         }
     }
 
-    /// On a virtual machine the host decides what memory costs.
-    pub(crate) fn note_memory(&mut self) {
+    /// What makes the figures of this machine doubtful: a host that takes memory back, others that want the cores.
+    pub(crate) fn note_machine(&mut self) {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         if text.lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor ")) {
             self.note(
                 "a virtual machine: rows that write new page cache (log append, produce) repeat on memory that this run has \
                  touched before, but the host may take freed memory back between rows",
             );
+        }
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load: f64 = load.split(' ').next().and_then(|minute| minute.parse().ok()).unwrap_or(0.0);
+        if load > BUSY_LOAD {
+            self.note(format!("the machine was not idle: load average {load} before the first row; rates are too low"));
+        }
+        if self.quick {
+            self.note("a --quick run: two samples of each row, less exact");
         }
     }
 
