@@ -2,7 +2,6 @@
 //!
 //! What the options add up to is decided in `plan`; here is only what may be said and what it is called.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -370,12 +369,6 @@ fn parse_acks(text: &str) -> Result<i16, String> {
         "all" | "-1" => Ok(-1),
         _ => Err("acks are 0, 1 or all".to_owned()),
     }
-}
-
-/// The address behind `HOST:PORT`; the first one if the name has several.
-pub(crate) fn resolve(broker: &str) -> std::io::Result<SocketAddr> {
-    use std::net::ToSocketAddrs;
-    broker.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other("the name has no address"))
 }
 
 #[cfg(test)]

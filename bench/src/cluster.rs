@@ -4,7 +4,7 @@
 //! generator that mends what it measures measures something else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use kringle_client::{Connection, Versions};
@@ -18,7 +18,7 @@ use kringle_protocol::metadata_request::MetadataRequestTopic;
 use kringle_protocol::{ErrorCode, Uuid};
 use kringle_runtime::Rt;
 
-use crate::cli::{Target, resolve};
+use crate::cli::Target;
 use crate::error::{BenchError, check};
 
 /// How brokers know us.
@@ -61,9 +61,8 @@ pub(crate) struct Place {
 impl Cluster {
     /// Connects to the broker, creates what is missing and waits until every partition has a leader.
     pub(crate) async fn prepare(rt: &Rt, target: &Target) -> Result<Cluster, BenchError> {
-        let bootstrap =
-            resolve(&target.broker).map_err(|source| BenchError::Resolve { broker: target.broker.clone(), source })?;
-        let connection = Connection::open(rt, bootstrap, CLIENT_ID).await?;
+        let connection = connect(rt, &target.broker).await?;
+        let bootstrap = connection.peer_addr();
         let versions = Versions::ask(&connection).await?;
         let names = topic_names(target);
         let admin = Admin { rt, connection: &connection, versions: &versions };
@@ -163,17 +162,35 @@ impl Cluster {
     }
 }
 
+/// Connects to the first of a name's addresses where somebody answers: `localhost` may be `::1` first and the broker elsewhere.
+async fn connect(rt: &Rt, broker: &str) -> Result<Connection, BenchError> {
+    let failed = |source| BenchError::Resolve { broker: broker.to_owned(), source };
+    let mut refused = None;
+    for address in broker.to_socket_addrs().map_err(failed)? {
+        match Connection::open(rt, address, CLIENT_ID).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.map_or_else(|| failed(std::io::Error::other("the name has no address")), BenchError::from))
+}
+
 fn topic_names(target: &Target) -> Vec<String> {
     let further = (1..target.topics.max(1)).map(|index| format!("{}-{index}", target.topic));
     std::iter::once(target.topic.clone()).chain(further).collect()
 }
 
-/// Where the brokers say they are. One whose name leads nowhere from here is reached as the bootstrap broker is.
+/// Where the brokers say they are. One whose name leads nowhere from here is reached as the bootstrap broker is; of several
+/// addresses the one is taken that is of the bootstrap broker's kind.
 fn broker_addresses(metadata: &MetadataResponse, bootstrap: SocketAddr) -> BTreeMap<i32, SocketAddr> {
-    let address = |host: &str, port: i32| resolve(&format!("{host}:{port}")).unwrap_or(bootstrap);
     if let [only] = metadata.brokers.as_slice() {
         return BTreeMap::from([(only.node_id, bootstrap)]);
     }
+    let address = |host: &str, port: i32| {
+        let known: Vec<SocketAddr> = format!("{host}:{port}").to_socket_addrs().into_iter().flatten().collect();
+        let alike = known.iter().find(|address| address.is_ipv4() == bootstrap.is_ipv4());
+        alike.or(known.first()).copied().unwrap_or(bootstrap)
+    };
     metadata.brokers.iter().map(|broker| (broker.node_id, address(&broker.host, broker.port))).collect()
 }
 
