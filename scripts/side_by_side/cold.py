@@ -26,7 +26,7 @@ SPEED_TARGET, TAIL_TARGET = 0.8, 2.0
 
 def run(args, work):
     """Each broker in turn; the report."""
-    measured, made = [], None
+    measured = []
     with HeldMemory(args.held) as held:
         print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
         for round_number in range(1, args.rounds + 1):
