@@ -201,3 +201,64 @@ fn check_buckets(text: &str, prefix: &str, count: f64) {
     assert!(buckets.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1), "{prefix}: {buckets:?}");
     assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{prefix}");
 }
+
+/// Sizes around every threshold of the reader, several times over, in an order that mixes them.
+fn sizes_of_frames() -> Vec<usize> {
+    let edges =
+        [1, 100, 4095, 4096, 4097, 5000, 16_500, 65_535, 65_536, 65_537, 131_068, 131_072, 131_077, 262_144, 300_000];
+    (0..edges.len() * 8).map(|n| edges[n * 7 % edges.len()] + n % 5).collect()
+}
+
+fn pipeline(mut client: Client, pieces: usize) {
+    let sizes = sizes_of_frames();
+    let sent: Vec<u8> = sizes.iter().flat_map(|size| raw_request(18, 0, &vec![0; *size])).collect();
+    let mut sender = client.clone_sender();
+    let writing = std::thread::spawn(move || {
+        for (at, piece) in sent.chunks(pieces).enumerate() {
+            sender.send(piece);
+            if at.is_multiple_of(3) {
+                std::thread::yield_now();
+            }
+        }
+    });
+    for (number, size) in sizes.iter().enumerate() {
+        assert!(client.receive().is_some(), "frame {number} of {size} bytes is answered");
+    }
+    writing.join().expect("written");
+    assert!(client.has_heard_nothing(), "each frame is answered once");
+}
+
+#[test]
+fn pipelined_frames_of_any_size_cut_anywhere_are_each_answered() {
+    let broker = TestBroker::start();
+    for pieces in [777, 4096, 50_000, 131_072, 1_000_003] {
+        pipeline(broker.connect(), pieces);
+    }
+}
+
+#[test]
+fn connections_that_pipeline_over_the_memory_budget_wait_for_each_other_and_not_for_themselves() {
+    let broker = TestBroker::start_with(&["kringle.memory.budget.bytes=16777216", "kringle.shards=1", ADMIN]);
+    let sizes = [5000, 5000, 60_000, 60_000, 60_000];
+    let sent: Vec<u8> = sizes.iter().flat_map(|size| raw_request(18, 0, &vec![0; *size])).collect();
+    let (begun, rest) = sent.split_at(sent.len() - 70_000);
+    let go = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..200 {
+            let mut client = broker.connect();
+            let go = &go;
+            scope.spawn(move || {
+                client.send(begun);
+                eventually("it is time", || go.load(Ordering::Relaxed));
+                client.send(rest);
+                for size in sizes {
+                    assert!(client.receive().is_some(), "a frame of {size} bytes is answered");
+                }
+            });
+        }
+        eventually("somebody waits for memory", || {
+            broker.metric("kringle_request_memory_waits_total").iter().sum::<f64>() > 0.0
+        });
+        go.store(true, Ordering::Relaxed);
+    });
+}

@@ -57,22 +57,30 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Waits until the frame may hold `bytes` in all.
-    pub(crate) async fn grow_to(&mut self, bytes: usize) {
+    /// Whether the frame may hold `bytes` in all, without waiting for it.
+    pub(crate) fn try_grow_to(&mut self, bytes: usize) -> bool {
         if bytes <= UNCOUNTED_BYTES || bytes <= self.bytes {
-            return;
+            return true;
         }
         let more = bytes - self.bytes;
+        // Only this shard's readers add, so between the look and the add nobody else does.
+        let held = self.budget.held.load(Ordering::Relaxed);
+        let fits = held + more <= self.budget.limit || self.overdraft;
+        if !fits && self.budget.overdraft_taken.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.overdraft |= !fits;
+        self.budget.held.fetch_add(more, Ordering::Relaxed);
+        self.bytes = bytes;
+        true
+    }
+
+    /// Waits until the frame may hold `bytes` in all.
+    pub(crate) async fn grow_to(&mut self, bytes: usize) {
         let mut waited = false;
         loop {
             let seen = self.budget.freed.version();
-            // Only this shard's readers add, so between the look and the add nobody else does.
-            let held = self.budget.held.load(Ordering::Relaxed);
-            let fits = held + more <= self.budget.limit || self.overdraft;
-            if fits || !self.budget.overdraft_taken.swap(true, Ordering::Relaxed) {
-                self.overdraft |= !fits;
-                self.budget.held.fetch_add(more, Ordering::Relaxed);
-                self.bytes = bytes;
+            if self.try_grow_to(bytes) {
                 return;
             }
             if !std::mem::replace(&mut waited, true) {

@@ -1,13 +1,14 @@
 //! Frames off the wire: a length of four bytes, then that many bytes.
 //!
 //! Owned by one connection's reader task. An idle connection owns no memory: bytes arrive in the shard's shared receive
-//! buffers. A small frame is copied out of them; a large one is received straight into a pooled buffer which grows with
+//! buffers. A small frame is copied out of them. A larger one is received straight into a pooled buffer which grows with
 //! what has arrived, never with what was announced. That buffer has room for the length of the frame behind it, so that
-//! of a stream of large frames no byte is copied twice. A bad length closes the connection, as Kafka does.
+//! of a stream of large frames no byte is copied twice. From a client that pipelines frames of middling size, several are
+//! received together and are slices of one buffer. A bad length closes the connection, as Kafka does.
 
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use kringle_runtime::{Chunk, FrameBuf, Rt, Socket};
 
 use super::budget::{Budget, Permit};
@@ -17,6 +18,12 @@ const GROW_FROM_BYTES: usize = 256 * 1024;
 
 /// Missing bytes of a frame from which on they are received into the frame itself, without the shared buffers.
 const DIRECT_RECEIVE_BYTES: usize = 4 * 1024;
+
+/// Pipelined frames of at least [`DIRECT_RECEIVE_BYTES`] and at most this size are received together...
+const TOGETHER_UPTO_BYTES: usize = 64 * 1024;
+
+/// ...into a buffer that takes what a producer has in flight: five batches of 16 KiB.
+const TOGETHER_BYTES: usize = 128 * 1024;
 
 /// The length before each frame.
 const FIELD_BYTES: usize = 4;
@@ -41,16 +48,21 @@ pub(crate) struct FrameReader {
     socket: Rc<Socket>,
     budget: Budget,
     max_bytes: usize,
-    /// Received and not yet consumed: the chunk and how much of it is used.
+    /// Received in a shared buffer and not yet consumed: the chunk and how much of it is used.
     received: Option<(Chunk, usize)>,
-    /// What came of the next frame's length behind a large frame.
+    /// Received behind a frame and not yet consumed. Never kept across a wait for more.
+    ahead: Bytes,
+    /// The client does not wait for an answer before it sends more: something had arrived behind the last frame.
+    pipelined: bool,
+    /// What came of the next frame's length.
     field: [u8; FIELD_BYTES],
     field_len: usize,
 }
 
 impl FrameReader {
     pub(crate) fn new(rt: Rt, socket: Rc<Socket>, budget: Budget, max_bytes: usize) -> FrameReader {
-        FrameReader { rt, socket, budget, max_bytes, received: None, field: [0; FIELD_BYTES], field_len: 0 }
+        let (received, ahead, field) = (None, Bytes::new(), [0; FIELD_BYTES]);
+        FrameReader { rt, socket, budget, max_bytes, received, ahead, pipelined: false, field, field_len: 0 }
     }
 
     /// The next whole frame without its length field. Dropping the future loses bytes: only drop it with the connection.
@@ -64,26 +76,33 @@ impl FrameReader {
         }
         let announced = i32::from_be_bytes(field);
         match usize::try_from(announced) {
+            Ok(length) if length <= self.ahead.len().min(self.max_bytes) => Ok(self.ahead.split_to(length)),
             Ok(length) if length <= self.max_bytes => self.body(length).await,
             _ => Err(FrameError::Length(announced, self.max_bytes)),
         }
     }
 
     async fn body(&mut self, length: usize) -> Result<Bytes, FrameError> {
+        let together = self.pipelined && (DIRECT_RECEIVE_BYTES..=TOGETHER_UPTO_BYTES).contains(&length);
+        let room = if together { TOGETHER_BYTES } else { length + FIELD_BYTES };
         let mut permit = self.budget.permit();
-        let room = length + FIELD_BYTES;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        if !ahead.is_empty() && !permit.try_grow_to(GROW_FROM_BYTES.min(room)) {
+            // Nobody may wait for memory that he holds himself.
+            ahead = Bytes::copy_from_slice(&ahead);
+        }
         let mut frame = grown(&self.rt, &mut permit, None, room).await;
+        frame.extend_from_slice(&ahead);
+        drop(ahead);
         loop {
             if let Some((chunk, used)) = &self.received {
-                let n = (chunk.len() - used).min(frame.remaining()).min(length - frame.len());
+                let wanted = if together { frame.remaining() } else { length - frame.len() };
+                let n = (chunk.len() - used).min(frame.remaining()).min(wanted);
                 frame.extend_from_slice(&chunk[*used..*used + n]);
                 self.consume(n);
             }
             if frame.len() >= length {
-                self.field_len = frame.len() - length;
-                self.field[..self.field_len].copy_from_slice(&frame[length..]);
-                frame.truncate(length);
-                return Ok(permit.attach(frame.freeze()));
+                break;
             }
             let missing = length - frame.len();
             if frame.remaining() == 0 {
@@ -92,8 +111,8 @@ impl FrameReader {
             if self.received.is_some() {
                 continue;
             }
-            if missing >= DIRECT_RECEIVE_BYTES {
-                // The capacity never passes the room asked for, so this reaches no further than the next frame's length.
+            if missing >= DIRECT_RECEIVE_BYTES || together {
+                // The capacity never passes the room asked for, so this reaches no further than that.
                 let (received, back) = self.socket.recv_into(frame).await;
                 frame = back;
                 if received? == 0 {
@@ -103,10 +122,29 @@ impl FrameReader {
                 self.receive().await?;
             }
         }
+        let mut all = permit.attach(frame.freeze());
+        let frame = all.split_to(length);
+        self.pipelined = !all.is_empty();
+        if all.len() < FIELD_BYTES {
+            // Not worth holding the buffer for.
+            self.field[..all.len()].copy_from_slice(&all);
+            self.field_len = all.len();
+        } else {
+            self.ahead = all;
+        }
+        Ok(frame)
     }
 
     /// Moves received bytes into `to`; how many there were.
     fn take_received(&mut self, to: &mut [u8]) -> usize {
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(to.len());
+            self.ahead.copy_to_slice(&mut to[..n]);
+            if self.ahead.is_empty() {
+                self.ahead = Bytes::new();
+            }
+            return n;
+        }
         let Some((chunk, used)) = &self.received else { return 0 };
         let n = (chunk.len() - used).min(to.len());
         to[..n].copy_from_slice(&chunk[*used..*used + n]);

@@ -211,6 +211,12 @@ impl Client {
         frame
     }
 
+    /// Another end of the same connection, to send by while this one receives.
+    pub(crate) fn clone_sender(&self) -> Client {
+        let socket = self.socket.try_clone().expect("a descriptor");
+        Client { socket, correlation_id: self.correlation_id }
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         // A broker that closes while we write is what some tests want to see.
         drop(self.socket.write_all(bytes));
