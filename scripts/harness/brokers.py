@@ -105,7 +105,7 @@ class Broker:
             settings = ["process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{port + 1}",
                         f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
                         "controller.listener.names=CONTROLLER", f"log.dirs={directory}",
-                        "group.initial.rebalance.delay.ms=0", *overrides]
+                        "group.initial.rebalance.delay.ms=0", "kringle.shards=2", *overrides]
             command = [kringle_binary(), *(word for setting in settings for word in ("--override", setting))]
         return cls(kind, command, port, os.path.join(work, f"{kind}.log"))
 

@@ -230,9 +230,15 @@ fn is_metadata(topic: &str) -> bool {
     topic == "__cluster_metadata"
 }
 
+/// All cores but one: the kernel's part of the work (interrupts, flushes, writeback), the control thread and the machine's other
+/// processes need one too, and shards that have to share theirs do less together (docs/decisions/how-many-shards.md).
+fn shards_for(cores: usize) -> usize {
+    cores.saturating_sub(1).max(1)
+}
+
 /// Starts one thread per shard and waits until each has opened its partitions.
 async fn start_shards(host: &Host, node: &Arc<Node>, image: &Arc<Image>) -> Result<(), StartError> {
-    let count = node.config.shards.unwrap_or_else(|| host.cores());
+    let count = node.config.shards.unwrap_or_else(|| shards_for(host.cores()));
     let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count)
         .map(|_| {
             let (sender, receiver) = channel(SHARD_QUEUE);

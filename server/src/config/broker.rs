@@ -95,7 +95,7 @@ pub struct BrokerConfig {
     /// `socket.request.max.bytes`: the largest frame that is read.
     pub socket_request_max_bytes: usize,
 
-    /// `kringle.shards`; none for one per core.
+    /// `kringle.shards`; none for one per core but one.
     pub shards: Option<usize>,
     /// `kringle.admin.listener`: where `/metrics` and `/health` are served.
     pub admin_listener: Option<SocketAddr>,
