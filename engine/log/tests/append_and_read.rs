@@ -165,6 +165,10 @@ fn a_full_disk_drops_what_was_staged_and_the_log_goes_on() {
     assert!(matches!(error, LogError::DiskFull { from: 2 }) && !error.is_fatal());
     assert_eq!((log.staged_end_offset(), log.latest_epoch(), log.staged_bytes()), (2, Some(1), 0));
     assert!(matches!(log.next_step(), Step::Idle));
+    log.refuse_appends(true);
+    let refused = log.append(batch_of(1, 0, 2, 2), 1, Acks::Leader, NOW);
+    assert!(matches!(refused, Err(AppendError::Offline)), "not before those are told whose batches are gone");
+    log.refuse_appends(false);
     // The producer sends again from where it was.
     let again = log.append(batch_of(1, 0, 2, 2), 1, Acks::Leader, NOW).unwrap();
     assert_eq!((again.base_offset, again.duplicate), (2, false));

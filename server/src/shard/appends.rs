@@ -205,6 +205,9 @@ impl Shard {
                 let mut log = shared.log();
                 let finished = log.finish_write(job, result).map(drop);
                 let owner_waits = log.is_busy();
+                if finished.is_err() {
+                    log.refuse_appends(true);
+                }
                 drop(log);
                 if owner_waits {
                     self.tell_owner(route, |owner, partition| owner.queue_write(partition));
@@ -223,12 +226,16 @@ impl Shard {
         }
     }
 
-    /// The write failed. What others staged meanwhile went with it.
+    /// The write failed. What the owner staged meanwhile went with it: until it has told those who wait for that, the log refuses
+    /// appends, or theirs would count as written when others get their offsets.
     fn append_failed(self: &Rc<Self>, route: &Route, error: &LogError) {
         let name = route.shared.log().topic_partition().clone();
         if let LogError::DiskFull { from } = *error {
             tracing::error!("{name}: {error}");
-            self.tell_owner(route, move |_, partition| partition.refuse_from(from, ErrorCode::KAFKA_STORAGE_ERROR));
+            self.tell_owner(route, move |_, partition| {
+                partition.refuse_from(from, ErrorCode::KAFKA_STORAGE_ERROR);
+                partition.log().refuse_appends(false);
+            });
         } else {
             route.shared.set_closed(ErrorCode::KAFKA_STORAGE_ERROR);
             self.node.storage_failed(&format!("{name}: {error}"));

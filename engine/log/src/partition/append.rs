@@ -137,7 +137,7 @@ impl PartitionLog {
         acks: Acks,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
-        if self.state != State::Open {
+        if self.state != State::Open || self.refuses_appends {
             return Err(AppendError::Offline);
         }
         let mut header = batch.header;
@@ -179,6 +179,12 @@ impl PartitionLog {
             log_start_offset: self.offsets.log_start,
             duplicate: false,
         })
+    }
+
+    /// Refuses every append from now on, or no longer. A full disk took back what was staged: until those who wait for it are
+    /// told, nothing else may be given its offsets.
+    pub fn refuse_appends(&mut self, refuse: bool) {
+        self.refuses_appends = refuse;
     }
 
     /// Something is staged or a job is outstanding. If not, what is appended next is all that the next job writes.

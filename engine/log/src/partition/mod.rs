@@ -108,6 +108,8 @@ pub struct PartitionLog {
     staging: append::Staging,
     in_flight: write::InFlight,
     unsynced: sync::Unsynced,
+    /// See [`PartitionLog::refuse_appends`].
+    refuses_appends: bool,
 }
 
 impl PartitionLog {
