@@ -7,7 +7,7 @@ use kringle_protocol::api_versions_response::{ApiVersion, FinalizedFeatureKey, S
 use kringle_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kringle_protocol::{ApiKey, ErrorCode, Message};
 
-use super::{Answer, Close, Request};
+use super::{Close, Request};
 use crate::control::features;
 use crate::net::connection::Connection;
 use crate::net::response::Response;
@@ -78,7 +78,7 @@ pub(crate) fn serves(key: ApiKey, version: i16) -> bool {
 ///
 /// # Errors
 /// An undecodable request.
-pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Result<Answer, Close> {
+pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Result<Response, Close> {
     let key = ApiKey::API_VERSIONS;
     let version = request.version;
     if !serves(key, version) {
@@ -88,7 +88,7 @@ pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Resul
             api_keys: vec![one(key)],
             ..ApiVersionsResponse::default()
         };
-        return Ok(Answer::Response(Response::encode(key, 0, request.correlation_id, &response, Vec::new())?));
+        return Ok(Response::encode(key, 0, request.correlation_id, &response, Vec::new())?);
     }
     let body = ApiVersionsRequest::decode(&mut request.body, version)?;
     let response = if version >= 3 && !(is_name(&body.client_software_name) && is_name(&body.client_software_version)) {
@@ -96,7 +96,7 @@ pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Resul
     } else {
         everything(connection, version)
     };
-    Ok(Answer::Response(Response::encode(key, version, request.correlation_id, &response, Vec::new())?))
+    Ok(Response::encode(key, version, request.correlation_id, &response, Vec::new())?)
 }
 
 fn everything(connection: &Connection, version: i16) -> ApiVersionsResponse {

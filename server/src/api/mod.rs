@@ -42,13 +42,6 @@ const DECODED_EXTRA_BYTES: usize = 64 << 20;
 /// ...and this is granted to any, so that lists of short names pass.
 const DECODED_GRANTED_BYTES: usize = 1 << 20;
 
-/// What a request leads to.
-pub(crate) enum Answer {
-    Response(Response),
-    /// A Produce with acks=0.
-    Nothing,
-}
-
 /// Why a connection is closed instead of answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Close {
@@ -115,7 +108,7 @@ pub(crate) struct Context {
 ///
 /// # Errors
 /// What closes the connection.
-pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Result<Answer, Close> {
+pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Result<Response, Close> {
     macro_rules! call {
         ($handler:expr) => {
             Box::pin(answer(connection, request, $handler)).await
@@ -163,7 +156,7 @@ pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Res
 }
 
 /// Decodes a request, calls its handler, encodes the answer.
-async fn answer<Q, F, Fut>(connection: &Rc<Connection>, mut request: Request, handler: F) -> Result<Answer, Close>
+async fn answer<Q, F, Fut>(connection: &Rc<Connection>, mut request: Request, handler: F) -> Result<Response, Close>
 where
     Q: kringle_protocol::Request,
     F: FnOnce(Context, Q) -> Fut,
@@ -178,7 +171,7 @@ where
         client_id: request.client_id,
     };
     let response = handler(context, body).await;
-    Ok(Answer::Response(Response::encode(key, version, correlation_id, &response, no_slices())?))
+    Ok(Response::encode(key, version, correlation_id, &response, no_slices())?)
 }
 
 fn no_slices() -> Vec<FileSlice> {

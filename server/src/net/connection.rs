@@ -15,10 +15,10 @@ use kringle_protocol::ApiKey;
 use kringle_runtime::{Notify, Socket};
 
 use super::frame::{FrameError, FrameReader};
-use super::response::Response;
+use super::response::{Outgoing, Response};
 use super::send;
 use crate::api::produce::{self, Produce};
-use crate::api::{self, Answer, Close};
+use crate::api::{self, Close};
 use crate::node::ListenerId;
 use crate::shard::Shard;
 
@@ -169,10 +169,8 @@ impl Connection {
         if self.closing.get() {
             return Ok(());
         }
-        match api::handle(self, request).await? {
-            Answer::Response(response) => self.push(Queued::Ready(response)),
-            Answer::Nothing => {}
-        }
+        let response = api::handle(self, request).await?;
+        self.push(Queued::Ready(response));
         Ok(())
     }
 
@@ -208,18 +206,18 @@ impl Connection {
 
     /// Answers that are ready in the same turn leave as one send. How many there were.
     async fn send_what_is_ready(&self) -> Result<usize, Close> {
-        let mut pieces = Vec::new();
+        let mut outgoing = Outgoing::default();
         let mut answers = 0;
         let mut end = Ok(());
         while end.is_ok() && answers < MAX_PIPELINED {
             let Some(next) = self.queue.borrow_mut().pop_front_if(|next| next.is_ready()) else { break };
             answers += 1;
-            let answer = match next {
-                Queued::Ready(response) => Ok(Answer::Response(response)),
-                Queued::Produce(produce) => produce.answer(&self.shard),
-            };
-            end = add(&mut pieces, answer);
+            match next {
+                Queued::Ready(response) => outgoing.push(response),
+                Queued::Produce(produce) => end = produce.answer(&self.shard, &mut outgoing),
+            }
         }
+        let pieces = outgoing.into_pieces();
         if !pieces.is_empty() {
             send::pieces(&self.shard, &self.socket, pieces).await.map_err(Close::Send)?;
         }
@@ -234,11 +232,4 @@ impl Connection {
     pub(crate) fn changed(&self) -> Notify {
         self.changed.clone()
     }
-}
-
-fn add(pieces: &mut Vec<super::response::Piece>, answer: Result<Answer, Close>) -> Result<(), Close> {
-    if let Answer::Response(response) = answer? {
-        pieces.extend(response.pieces);
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What goes back to a client: bytes from memory, interleaved with slices of log files.
 
 use bytes::{Bytes, BytesMut};
-use kringle_protocol::{ApiKey, EncodeError, Message, Writer, response_header_version};
+use kringle_protocol::{ApiKey, Cut, EncodeError, Message, Writer, response_header_version};
 use kringle_runtime::File;
 use smallvec::SmallVec;
 
@@ -36,18 +36,9 @@ impl Response {
         body: &M,
         slices: Vec<FileSlice>,
     ) -> Result<Response, EncodeError> {
-        let mut writer = Writer::new(BytesMut::with_capacity(256));
-        writer.i32(0);
-        writer.i32(correlation_id);
-        if response_header_version(key, version) >= 1 {
-            writer.empty_tags();
-        }
-        body.encode(&mut writer, version)?;
-        let external: usize = slices.iter().map(|slice| slice.len).sum();
-        let (mut memory, cuts) = writer.finish();
+        let external = slices.iter().map(|slice| slice.len).sum();
+        let (memory, cuts) = frame(BytesMut::with_capacity(256), key, version, correlation_id, body, external)?;
         assert_eq!(cuts.len(), slices.len(), "every external place has its file slice");
-        let length = i32::try_from(memory.len() - 4 + external).map_err(|_| EncodeError::TooLong)?;
-        memory[..4].copy_from_slice(&length.to_be_bytes());
         let mut memory = memory.freeze();
         let mut pieces = SmallVec::new();
         let mut done = 0;
@@ -61,5 +52,71 @@ impl Response {
             pieces.push(Piece::Memory(memory));
         }
         Ok(Response { pieces })
+    }
+}
+
+/// Writes the frame of `body` behind what `memory` holds. `external` bytes come from elsewhere, at the cuts.
+fn frame<M: Message>(
+    memory: BytesMut,
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    body: &M,
+    external: usize,
+) -> Result<(BytesMut, Vec<Cut>), EncodeError> {
+    let start = memory.len();
+    let mut writer = Writer::new(memory);
+    writer.i32(0);
+    writer.i32(correlation_id);
+    if response_header_version(key, version) >= 1 {
+        writer.empty_tags();
+    }
+    body.encode(&mut writer, version)?;
+    let (mut memory, cuts) = writer.finish();
+    let length = i32::try_from(memory.len() - start - 4 + external).map_err(|_| EncodeError::TooLong)?;
+    memory[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok((memory, cuts))
+}
+
+/// Answers of one connection that leave together.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    pieces: Vec<Piece>,
+    /// Small answers, one behind the other: they cost one buffer and one slice of the send.
+    memory: BytesMut,
+}
+
+impl Outgoing {
+    /// Adds an answer without file slices.
+    ///
+    /// # Errors
+    /// As of [`Response::encode`].
+    pub(crate) fn encode<M: Message>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        correlation_id: i32,
+        body: &M,
+    ) -> Result<(), EncodeError> {
+        let (memory, cuts) = frame(std::mem::take(&mut self.memory), key, version, correlation_id, body, 0)?;
+        assert!(cuts.is_empty(), "nothing comes from elsewhere");
+        self.memory = memory;
+        Ok(())
+    }
+
+    pub(crate) fn push(&mut self, response: Response) {
+        self.end_memory();
+        self.pieces.extend(response.pieces);
+    }
+
+    pub(crate) fn into_pieces(mut self) -> Vec<Piece> {
+        self.end_memory();
+        self.pieces
+    }
+
+    fn end_memory(&mut self) {
+        if !self.memory.is_empty() {
+            self.pieces.push(Piece::Memory(std::mem::take(&mut self.memory).freeze()));
+        }
     }
 }

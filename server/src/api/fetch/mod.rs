@@ -22,7 +22,7 @@ use kringle_protocol::messages::{FetchRequest, FetchResponse};
 use kringle_protocol::{ApiKey, ErrorCode, Message, Records, Uuid};
 use kringle_runtime::Notify;
 
-use super::{Answer, Close, Request};
+use super::{Close, Request};
 use crate::net::connection::Connection;
 use crate::net::response::{FileSlice, Response};
 use crate::shard::Shard;
@@ -56,7 +56,7 @@ const CURRENT_LEADER_FROM_VERSION: i16 = 16;
 ///
 /// # Errors
 /// An undecodable request.
-pub(crate) async fn handle(connection: &Rc<Connection>, mut request: Request) -> Result<Answer, Close> {
+pub(crate) async fn handle(connection: &Rc<Connection>, mut request: Request) -> Result<Response, Close> {
     let shard = &connection.shard;
     let started = shard.rt.now();
     let version = request.version;
@@ -69,7 +69,7 @@ pub(crate) async fn handle(connection: &Rc<Connection>, mut request: Request) ->
         Decision::Go(context) => fetch(connection, &body, version, context).await,
     };
     shard.metrics.fetch_us.record(shard.rt.now() - started);
-    Ok(Answer::Response(Response::encode(ApiKey::FETCH, version, request.correlation_id, &response, slices)?))
+    Ok(Response::encode(ApiKey::FETCH, version, request.correlation_id, &response, slices)?)
 }
 
 async fn fetch(

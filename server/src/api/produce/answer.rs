@@ -8,8 +8,8 @@ use kringle_protocol::{ApiKey, ErrorCode};
 use kringle_runtime::Time;
 
 use super::slots::{Answered, Slot, Slots};
-use crate::api::{Answer, Close};
-use crate::net::response::Response;
+use crate::api::Close;
+use crate::net::response::Outgoing;
 use crate::shard::Shard;
 use crate::shard::appends::{Awaited, Outcome};
 
@@ -29,11 +29,11 @@ impl Produce {
         self.awaited.is_complete()
     }
 
-    /// The answer, once complete.
+    /// Adds the answer, once complete, to what goes out; none with acks=0.
     ///
     /// # Errors
     /// A failed batch of a request with acks=0: all that can be told is that the connection closes.
-    pub(crate) fn answer(self, shard: &Shard) -> Result<Answer, Close> {
+    pub(crate) fn answer(self, shard: &Shard, outgoing: &mut Outgoing) -> Result<(), Close> {
         shard.metrics.produce_us.record(shard.rt.now() - self.started);
         let mut outcomes = self.awaited.take();
         let Slots { topics, slots, .. } = self.slots;
@@ -55,11 +55,10 @@ impl Produce {
         }
         shard.metrics.produce_errors.add(failed);
         if self.acks == 0 {
-            return if failed > 0 { Err(Close::AcksZeroFailed) } else { Ok(Answer::Nothing) };
+            return if failed > 0 { Err(Close::AcksZeroFailed) } else { Ok(()) };
         }
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        let key = ApiKey::PRODUCE;
-        Ok(Answer::Response(Response::encode(key, self.version, self.correlation_id, &response, Vec::new())?))
+        Ok(outgoing.encode(ApiKey::PRODUCE, self.version, self.correlation_id, &response)?)
     }
 }
 
