@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kringle_log::Compression;
 use kringle_protocol::ErrorCode;
 use kringle_protocol::messages::*;
-use support::{TestBroker, batch, raw_request, still_answers};
+use support::{TestBroker, batch, produce_request, raw_request, still_answers};
 
 /// A pseudo-random sequence that is the same in every run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -128,6 +128,30 @@ fn broken_batches_get_kafkas_error_and_write_nothing() {
     is_refused(&broker, "t", [&good[..], &good[..]].concat().into(), ErrorCode::INVALID_RECORD);
     let mut client = broker.connect();
     assert_eq!(client.produce("t", 0, -1, good).0, 0, "the good one is taken");
+}
+
+/// A batch of a codec that nobody knows, with a checksum that fits.
+fn of_an_unknown_codec() -> Bytes {
+    let mut bytes = batch(Compression::None, &[b"one"]).to_vec();
+    bytes[22] |= 5;
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
+
+#[test]
+fn from_version_7_on_an_unknown_codec_spoils_only_its_own_partition() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    client.create_topic("t", 2);
+    let mut request = produce_request("t", 0, -1, of_an_unknown_codec());
+    request.topic_data.extend(produce_request("t", 1, -1, batch(Compression::None, &[b"good"])).topic_data);
+    for (version, second) in [(6, ErrorCode::UNKNOWN_SERVER_ERROR), (7, ErrorCode::NONE), (9, ErrorCode::NONE)] {
+        let response = client.call(version, &request);
+        let codes: Vec<ErrorCode> =
+            response.responses[0].partition_responses.iter().map(|partition| partition.error_code.into()).collect();
+        assert_eq!(codes, [ErrorCode::UNKNOWN_SERVER_ERROR, second], "version {version}");
+    }
 }
 
 #[test]

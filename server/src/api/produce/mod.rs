@@ -135,7 +135,7 @@ impl Checker<'_> {
                 }
             }
         }
-        if let Some(unknown_codec) = slots.find_error(ErrorCode::UNKNOWN_SERVER_ERROR) {
+        if let Some(unknown_codec) = slots.refused_early_for(ErrorCode::UNKNOWN_SERVER_ERROR) {
             // In versions before zstd Kafka stumbles over it while it looks at the request, and gives up all of it.
             slots.answer_all(&unknown_codec);
             parts.clear();

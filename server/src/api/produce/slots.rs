@@ -17,6 +17,8 @@ pub(super) struct Answered {
     pub(super) message: Option<String>,
     pub(super) record_errors: Vec<(i32, Option<String>)>,
     pub(super) log_start_offset: i64,
+    /// Kafka refused it before it looked at the log.
+    pub(super) of_the_request: bool,
 }
 
 impl Answered {
@@ -27,7 +29,13 @@ impl Answered {
     pub(super) fn refused(refused: Refused, log_start_offset: i64) -> Answered {
         let log_start_offset = if refused.tells_log_start() { log_start_offset } else { -1 };
         let message = refused.response_message().map(str::to_owned);
-        Answered { message, record_errors: refused.record_errors, log_start_offset, ..Answered::failed(refused.code) }
+        Answered {
+            message,
+            of_the_request: refused.of_the_request,
+            record_errors: refused.record_errors,
+            log_start_offset,
+            ..Answered::failed(refused.code)
+        }
     }
 }
 
@@ -109,8 +117,10 @@ impl Slots {
         }
     }
 
-    pub(super) fn find_error(&self, error: ErrorCode) -> Option<Answered> {
-        self.slots.iter().filter_map(|slot| slot.answered.as_deref()).find(|answered| answered.error == error).cloned()
+    /// What a partition was refused with before its log was looked at, if that is `error`.
+    pub(super) fn refused_early_for(&self, error: ErrorCode) -> Option<Answered> {
+        let mut answered = self.slots.iter().filter_map(|slot| slot.answered.as_deref());
+        answered.find(|answered| answered.of_the_request && answered.error == error).cloned()
     }
 
     pub(super) fn await_batch(&mut self, slot: usize, batch: usize) {
