@@ -161,18 +161,22 @@ mod tests {
         vec![topic("short"), topic("with-a-longer-name")]
     }
 
-    #[test]
-    fn a_patched_request_is_what_the_encoder_would_have_made() {
-        let plan = RecordPlan {
+    fn plan_of(batch_records: usize) -> RecordPlan {
+        RecordPlan {
             value_bytes: 50,
             key_bytes: 0,
             keys: 1,
             payload: Payload::Random,
             batch_bytes: None,
-            batch_records: Some(5),
+            batch_records: Some(batch_records),
             codec: "none".parse().unwrap(),
             seed: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn a_patched_request_is_what_the_encoder_would_have_made() {
+        let plan = plan_of(5);
         let (templates, topics) = (Templates::build(&plan, true), topics());
         for version in [3, 9, 12, 13] {
             let mut envelopes = Envelopes::new(version, -1);
@@ -192,16 +196,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_is_still_under_way_is_not_touched() {
-        let plan = RecordPlan {
-            value_bytes: 50,
-            key_bytes: 0,
-            keys: 1,
-            payload: Payload::Random,
-            batch_bytes: None,
-            batch_records: Some(1),
-            codec: "none".parse().unwrap(),
-            seed: 1,
-        };
+        let plan = plan_of(1);
         let (templates, topics) = (Templates::build(&plan, false), topics());
         let (mut envelopes, mut buffer) = (Envelopes::new(12, 1), RequestBuffer::default());
         let mut fill = |timestamp_ms| {

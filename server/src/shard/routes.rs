@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use kringle_log::{Rules, TopicPartition};
+use kringle_log::Rules;
 use kringle_protocol::Uuid;
 
 use super::Shard;
@@ -40,13 +40,6 @@ impl Route {
 
     fn is_idle(&self) -> bool {
         self.letters.get() == 0 && self.waiting.borrow().is_empty()
-    }
-}
-
-impl Topic {
-    /// What a partition of this topic accepts.
-    pub(crate) fn rules(&self, partition: i32) -> Rules {
-        self.log_config.rules(TopicPartition::new(self.name.clone(), partition))
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use kringle_log::{Compression, LogConfig, TimestampType, TopicCompression};
+use kringle_log::{Compression, LogConfig, Rules, TimestampType, TopicCompression, TopicPartition};
 use kringle_protocol::Uuid;
 use rustc_hash::FxHashMap;
 
@@ -17,6 +17,13 @@ pub(crate) struct Topic {
     pub(crate) id: Uuid,
     pub(crate) partitions: i32,
     pub(crate) log_config: LogConfig,
+}
+
+impl Topic {
+    /// What a partition of this topic accepts.
+    pub(crate) fn rules(&self, partition: i32) -> Rules {
+        self.log_config.rules(TopicPartition::new(self.name.clone(), partition))
+    }
 }
 
 /// Resolved topics by name; emptied whenever the metadata changes.
