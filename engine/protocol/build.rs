@@ -23,8 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut messages = table::Table::default();
     let mut sources = String::new();
     for path in files(Path::new("messages"))? {
-        sources += &format!("include_str!({:?}),\n", path.canonicalize()?);
         let text = fs::read_to_string(&path)?;
+        // The text itself: a path would name this checkout, and the target directory may be another's tomorrow.
+        sources += &format!("{text:?},\n");
         messages.parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     let sources = format!("/// The text of the table.\npub(crate) static SOURCES: &[&str] = &[\n{sources}];\n");
