@@ -19,6 +19,8 @@ struct Row {
 pub(crate) struct Report {
     rows: BTreeMap<String, Row>,
     meant: Vec<Entry>,
+    /// What differs and is not meant, a line each: printed last, where the end of a long output is read.
+    found: Vec<String>,
     verbose: bool,
     /// A canary waits to be put into the next answer that has a number.
     canary: bool,
@@ -27,10 +29,10 @@ pub(crate) struct Report {
 impl Report {
     /// With the list of meant differences; a `canary` spoils the first answer, which must then be reported.
     pub(crate) fn new(meant: Vec<Entry>, verbose: bool, canary: bool) -> Self {
-        Self { rows: BTreeMap::new(), meant, verbose, canary }
+        Self { rows: BTreeMap::new(), meant, found: Vec::new(), verbose, canary }
     }
 
-    /// Compares the steps of one run on both brokers and prints what differs.
+    /// Compares the steps of one run on both brokers.
     pub(crate) fn compare(&mut self, kafka: &[Taken], kringle: &mut [Taken], prefix: &str) {
         if self.canary {
             self.canary = !kringle.iter_mut().any(canary);
@@ -47,7 +49,7 @@ impl Report {
         if kafka.len() != kringle.len() {
             let row = self.rows.entry(kafka.first().map_or_else(String::new, |taken| taken.api.clone())).or_default();
             row.different += 1;
-            println!("DIFF {prefix}: kafka took {} steps, kringle {}", kafka.len(), kringle.len());
+            self.found.push(format!("DIFF {prefix}: kafka took {} steps, kringle {}", kafka.len(), kringle.len()));
         }
     }
 
@@ -72,7 +74,7 @@ impl Report {
             (false, false) => row.different += 1,
         }
         for Difference { path, kafka, kringle } in unmeant {
-            println!("DIFF {api} v{version} step {step:?}: {path}: kafka {kafka}, kringle {kringle}");
+            self.found.push(format!("DIFF {api} v{version} step {step:?}: {path}: kafka {kafka}, kringle {kringle}"));
         }
         if self.verbose && differences.is_empty() {
             println!("same {api} v{version} step {step:?}: {}", crate::difference::outcome(&taken.outcome));
@@ -101,6 +103,9 @@ impl Report {
         if self.canary {
             println!("FAIL the canary found no answer to spoil");
             failed += 1;
+        }
+        for line in &self.found {
+            println!("{line}");
         }
         println!("{passed} passed, {failed} failed");
         failed == 0 && passed > 0
