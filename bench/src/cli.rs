@@ -256,15 +256,9 @@ pub(crate) struct Consume {
 #[derive(Args, Debug)]
 pub(crate) struct E2e {
     #[command(flatten)]
-    pub(crate) target: Target,
-    #[command(flatten)]
-    pub(crate) records: Records,
-    #[command(flatten)]
-    pub(crate) sending: Sending,
+    pub(crate) produce: Produce,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    #[command(flatten)]
-    pub(crate) run: Run,
 }
 
 /// `fan-out`

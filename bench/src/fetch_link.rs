@@ -9,19 +9,15 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use kringle_client::{ClientError, MAX_RESPONSE_BYTES};
-use kringle_protocol::messages::{FetchRequest, FetchResponse, RequestHeader, ResponseHeader};
-use kringle_protocol::{
-    ApiKey, Bytes, DecodeError, EncodeError, Message, Reader, Writer, request_header_version, response_header_version,
-};
+use kringle_protocol::messages::{FetchRequest, FetchResponse, ResponseHeader};
+use kringle_protocol::{ApiKey, Bytes, DecodeError, Message, Reader, response_header_version};
 use kringle_runtime::{Rt, Socket};
 
-use crate::cluster::CLIENT_ID;
+use crate::frames::{LENGTH_BYTES, frame};
 
 const API: ApiKey = ApiKey::FETCH;
 /// The first answer is received into this much.
 const FIRST_BYTES: usize = 64 << 10;
-/// The length field of a frame.
-const LENGTH_BYTES: usize = 4;
 
 /// A connection to one broker.
 pub(crate) struct FetchLink {
@@ -90,23 +86,6 @@ impl FetchLink {
     fn broken(&self, cause: &str) -> ClientError {
         ClientError::Closed { addr: self.socket.peer_addr(), cause: cause.to_owned() }
     }
-}
-
-fn frame(version: i16, correlation_id: i32, request: &FetchRequest) -> Result<Bytes, EncodeError> {
-    let header = RequestHeader {
-        request_api_key: API.into(),
-        request_api_version: version,
-        correlation_id,
-        client_id: Some(CLIENT_ID.to_owned()),
-    };
-    let mut writer = Writer::default();
-    writer.i32(0);
-    header.encode(&mut writer, request_header_version(API, version))?;
-    request.encode(&mut writer, version)?;
-    let (mut bytes, _) = writer.finish();
-    let length = i32::try_from(bytes.len() - LENGTH_BYTES).map_err(|_| EncodeError::TooLong)?;
-    bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    Ok(bytes.freeze())
 }
 
 fn decode(reader: &mut Reader, version: i16, header_version: i16) -> Result<(i32, FetchResponse), DecodeError> {

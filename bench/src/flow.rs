@@ -22,6 +22,7 @@ use crate::plan::{ReadPlan, Timing};
 use crate::producer::{Job, Lane, finish, offered};
 use crate::reader::{ReadFailure, Reader};
 use crate::report::Outcome;
+use crate::rereading::again_and_again;
 use crate::session::{Session, Work};
 use crate::workloads::produce::begin;
 
@@ -244,32 +245,20 @@ impl Sightings {
 }
 
 impl Backlog {
-    /// Reads to where the log ended when the load began, and again from the start, as long as the window is open.
-    async fn read(&self, mut reader: Reader, clock: Clock, window: Window, recorder: Recorder) {
-        let starts: Vec<i64> = reader.parts().iter().map(|part| part.offset).collect();
-        let (began_ns, mut first) = (clock.now_ns(), true);
-        while clock.now_ns() < window.end_ns {
-            let asked_ns = clock.now_ns();
-            match reader.fetch(|_, _| ()).await {
-                Ok(amount) => {
-                    let now_ns = clock.now_ns();
-                    recorder.latency(now_ns, now_ns - asked_ns, 1);
-                    recorder.done(now_ns, amount);
-                    if first {
-                        self.first_pass_bytes.fetch_add(amount.wire_bytes, Ordering::Relaxed);
-                    }
-                }
-                Err(ReadFailure::Refused(why)) => recorder.error(format!("fetch: {why}")),
-                Err(ReadFailure::Broken(error)) => return recorder.error(format!("fetch: {error}")),
+    /// Reads it again and again, and notes what the first time took.
+    async fn read(&self, reader: Reader, clock: Clock, window: Window, recorder: Recorder) {
+        let began_ns = clock.now_ns();
+        // The backlog may be older than this run, and its records of another size than those that are sent.
+        let record_bytes = 0;
+        again_and_again(reader, clock, window, &recorder, record_bytes, |fetched| {
+            if fetched.pass > 0 {
+                return;
             }
-            if reader.parts().iter().all(|part| part.offset >= part.high_watermark) {
-                if std::mem::take(&mut first) {
-                    self.first_pass_ns.fetch_max(clock.now_ns() - began_ns, Ordering::Relaxed);
-                }
-                for (part, start) in reader.parts().iter_mut().zip(&starts) {
-                    part.offset = *start;
-                }
+            self.first_pass_bytes.fetch_add(fetched.amount.wire_bytes, Ordering::Relaxed);
+            if fetched.ends_pass {
+                self.first_pass_ns.fetch_max(clock.now_ns() - began_ns, Ordering::Relaxed);
             }
-        }
+        })
+        .await;
     }
 }

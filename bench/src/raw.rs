@@ -23,7 +23,7 @@ use connection::Connection;
 use drive::{Load, Pace};
 use report::Report;
 
-use crate::process;
+use crate::{frames, process};
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,7 @@ fn call(broker: SocketAddr, request: &[u8]) -> Result<(TcpStream, Vec<u8>), RawE
 
 fn create(target: &Target) -> Result<(), RawError> {
     const TOPIC_ALREADY_EXISTS: i16 = 36;
-    let (_, answer) = call(target.broker, &wire::create_topic(&target.topic, i32::from(target.partitions)))?;
+    let (_, answer) = call(target.broker, &frames::create_topic(&target.topic, i32::from(target.partitions)))?;
     match wire::created(&answer).ok_or(RawError::Malformed("CreateTopics"))? {
         0 | TOPIC_ALREADY_EXISTS => Ok(()),
         code => Err(RawError::NotCreated { topic: target.topic.clone(), code }),

@@ -45,9 +45,9 @@ pub(crate) fn common(workload: &Workload) -> (&'static str, &Target, &Run) {
     match workload {
         Workload::Produce(options) => ("produce", &options.target, &options.run),
         Workload::Consume(options) => ("consume", &options.target, &options.run),
-        Workload::E2e(options) => ("e2e", &options.target, &options.run),
-        Workload::FanOut(options) => ("fan-out", &options.e2e.target, &options.e2e.run),
-        Workload::CatchUp(options) => ("catch-up", &options.e2e.target, &options.e2e.run),
+        Workload::E2e(options) => ("e2e", &options.produce.target, &options.produce.run),
+        Workload::FanOut(options) => ("fan-out", &options.e2e.produce.target, &options.e2e.produce.run),
+        Workload::CatchUp(options) => ("catch-up", &options.e2e.produce.target, &options.e2e.produce.run),
         Workload::SmallProducers(options) => ("small-producers", &options.target, &options.run),
         Workload::GroupChurn(options) => ("group-churn", &options.target, &options.run),
         Workload::Sweep(options) => ("sweep", &options.produce.target, &options.produce.run),

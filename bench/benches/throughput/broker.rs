@@ -7,12 +7,13 @@ mod client;
 mod running;
 
 use bytes::Bytes;
+use kringle_bench::frames;
 use kringle_bench::throughput::{Amount, CpuOf};
 
 use crate::batches::{amount, random_batch};
 use crate::ground::Ground;
 use crate::meter::Meter;
-use client::{Client, Expected, Load, fetch_request, produce_request};
+use client::{Client, Expected, Load};
 use running::Lazy;
 
 /// Partitions of the topics; connections are spread over them, and so over the shards.
@@ -143,7 +144,7 @@ fn produce(broker: &mut Lazy, what: &Produce, batch: &Bytes) -> Load {
     let broker = broker.running();
     broker.ensure_topic(PRODUCED, PARTITIONS);
     let clients = (0..what.connections).zip((0..PARTITIONS).cycle()).map(|(_, partition)| {
-        let requests = vec![produce_request(PRODUCED, partition, what.acks, batch)];
+        let requests = vec![frames::produce(PRODUCED, partition, what.acks, batch)];
         Client::connect(broker.address, requests, Expected::Appended { topic: PRODUCED })
     });
     let mut load = Load::new(clients.collect(), what.in_flight);
@@ -159,7 +160,7 @@ fn fetch(broker: &mut Lazy, bytes: usize, connections: usize) -> Load {
     if broker.ensure_topic(FETCHED, FETCHED_PARTITIONS) {
         let batch = FETCHED_BATCH.batch();
         for partition in 0..FETCHED_PARTITIONS {
-            let requests = vec![produce_request(FETCHED, partition, 1, &batch)];
+            let requests = vec![frames::produce(FETCHED, partition, 1, &batch)];
             let client = Client::connect(broker.address, requests, Expected::Appended { topic: FETCHED });
             Load::new(vec![client], 8).run(FETCHED_BATCHES as u64);
         }
@@ -169,8 +170,14 @@ fn fetch(broker: &mut Lazy, bytes: usize, connections: usize) -> Load {
     let offsets: Vec<i64> =
         first_batches.map(|batch| i64::try_from(batch * FETCHED_BATCH.records).expect("a small topic")).collect();
     let clients = (0..connections).zip((0..FETCHED_PARTITIONS).cycle()).map(|(_, partition)| {
-        let requests = offsets.iter().map(|offset| fetch_request(FETCHED, partition, *offset, bytes)).collect();
+        let requests = offsets.iter().map(|offset| fetch_request(partition, *offset, bytes)).collect();
         Client::connect(broker.address, requests, Expected::Records { topic: FETCHED, bytes })
     });
     Load::new(clients.collect(), 1)
+}
+
+fn fetch_request(partition: i32, offset: i64, bytes: usize) -> Vec<u8> {
+    let mut request = frames::fetch(FETCHED, partition, 1, i32::try_from(bytes).expect("a small fetch"));
+    frames::set_fetch_offset(&mut request, offset);
+    request
 }

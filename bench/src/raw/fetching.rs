@@ -12,14 +12,16 @@ use super::producing::wall_ns;
 use super::report::{Report, Tally};
 use super::wire::{self, Fetched};
 use super::{RawError, Span, Target, measure};
+use crate::frames;
 
 /// What an answer holds beside its records; a tail keeps answers whole.
 const ANSWER_OVERHEAD_BYTES: usize = 4096;
 /// Counted as an error: records came, but no whole batch.
 const NO_WHOLE_BATCH: i16 = -999;
 
+/// What is read.
 #[derive(Debug, Args)]
-pub(super) struct FetchArgs {
+struct Read {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -27,6 +29,12 @@ pub(super) struct FetchArgs {
     /// Most bytes in an answer
     #[arg(long, default_value_t = 1 << 20)]
     max: i32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FetchArgs {
+    #[command(flatten)]
+    read: Read,
     /// Fewest bytes in an answer, unless half a second passes
     #[arg(long, default_value_t = 1)]
     min: i32,
@@ -38,12 +46,7 @@ pub(super) struct FetchArgs {
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    span: Span,
-    /// Most bytes in an answer
-    #[arg(long, default_value_t = 1 << 20)]
-    max: i32,
+    read: Read,
 }
 
 /// A connection's partition and how far it has read.
@@ -58,19 +61,23 @@ struct Fetching {
     once: bool,
 }
 
-fn lanes(target: &Target, span: &Span, min_bytes: i32, max_bytes: i32) -> Vec<Lane> {
-    (0..span.conns)
-        .map(|connection| {
-            let partition = i32::try_from(connection % usize::from(target.partitions)).expect("it fitted 16 bits");
-            let request = wire::fetch(&target.topic, partition, min_bytes, max_bytes);
-            Lane { request, offset: 0, finished: false }
-        })
-        .collect()
+impl Read {
+    /// A lane for each connection.
+    fn lanes(&self, min_bytes: i32) -> Vec<Lane> {
+        let Target { topic, partitions, .. } = &self.target;
+        (0..self.span.conns)
+            .map(|connection| {
+                let partition = i32::try_from(connection % usize::from(*partitions)).expect("it fitted 16 bits");
+                let request = frames::fetch(topic, partition, min_bytes, self.max);
+                Lane { request, offset: 0, finished: false }
+            })
+            .collect()
+    }
 }
 
 impl Lane {
     fn request(&mut self) -> &[u8] {
-        wire::set_fetch_offset(&mut self.request, self.offset);
+        frames::set_fetch_offset(&mut self.request, self.offset);
         &self.request
     }
 
@@ -123,12 +130,12 @@ impl Load for Fetching {
 }
 
 pub(super) fn run(args: &FetchArgs) -> Result<Report, RawError> {
-    let mut load = Fetching { lanes: lanes(&args.target, &args.span, args.min, args.max), once: args.once };
-    let mut pace = args.span.pace(1, None);
+    let mut load = Fetching { lanes: args.read.lanes(args.min), once: args.once };
+    let mut pace = args.read.span.pace(1, None);
     if args.once {
         pace = Pace { warm: Duration::ZERO, counted: None, ..pace };
     }
-    measure("fetch", &args.target, &args.span, None, &pace, &mut load)
+    measure("fetch", &args.read.target, &args.read.span, None, &pace, &mut load)
 }
 
 struct Tailing {
@@ -166,7 +173,8 @@ impl Load for Tailing {
 }
 
 pub(super) fn run_tail(args: &TailArgs) -> Result<Report, RawError> {
-    let mut load = Tailing { lanes: lanes(&args.target, &args.span, 1, args.max) };
-    let whole = usize::try_from(args.max).unwrap_or(0) + ANSWER_OVERHEAD_BYTES;
-    measure("tail", &args.target, &args.span, Some(whole), &args.span.pace(1, None), &mut load)
+    let read = &args.read;
+    let mut load = Tailing { lanes: read.lanes(1) };
+    let whole = usize::try_from(read.max).unwrap_or(0) + ANSWER_OVERHEAD_BYTES;
+    measure("tail", &read.target, &read.span, Some(whole), &read.span.pace(1, None), &mut load)
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use clap::Args;
 use kringle_protocol::messages::ApiVersionsRequest;
 
-use super::{RawError, call, wire};
+use super::{RawError, call};
+use crate::frames;
 
 #[derive(Debug, Args)]
 pub(super) struct IdleArgs {
@@ -20,7 +21,7 @@ pub(super) struct IdleArgs {
 
 /// Opens them, prints `open` and waits.
 pub(super) fn run(args: &IdleArgs) -> Result<(), RawError> {
-    let request = wire::frame(0, &ApiVersionsRequest::default());
+    let request = frames::repeated(0, &ApiVersionsRequest::default());
     let held = (0..args.conns).map(|_| call(args.broker, &request)).collect::<Result<Vec<_>, _>>()?;
     println!("open {}", held.len());
     let mut until_closed = [0; 1];

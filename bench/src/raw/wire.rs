@@ -1,57 +1,13 @@
-//! The three requests of the thin load, encoded once, and their answers, read only as far as the error code needs.
-//!
-//! Produce v7 and Fetch v11: the newest versions that Kafka serves without a topic id or compact fields, so that one byte string
-//! is right for every broker and only a fetch offset changes from request to request.
+//! The Produce request of the thin load, which may carry a stamp, and the answers, read only as far as the error code needs.
 
 use kringle_log::{BatchBuilder, Compression, HEADER_BYTES};
-use kringle_protocol::messages::{CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader};
-use kringle_protocol::{Message, Records, Request, Writer, request_header_version};
-use kringle_protocol::{create_topics_request, fetch_request, produce_request};
 
 use crate::fields::Fields;
+use crate::frames;
 
-const CREATE_TOPICS_VERSION: i16 = 4;
-const PRODUCE_VERSION: i16 = 7;
-const FETCH_VERSION: i16 = 11;
-const TIMEOUT_MS: i32 = 30_000;
-/// How long a fetch waits at the end of a log.
-const FETCH_WAIT_MS: i32 = 500;
-/// Behind the fetch offset come the log start (8), the partition's limit (4), no forgotten topics (4) and no rack (2).
-const FETCH_OFFSET_FROM_END: usize = 8 + 8 + 4 + 4 + 2;
 /// Where a batch keeps its CRC, and where what it covers begins.
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
-
-/// A whole frame, its length in front.
-pub(super) fn frame<R: Request>(version: i16, request: &R) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.i32(0);
-    let header = RequestHeader {
-        request_api_key: R::API_KEY.into(),
-        request_api_version: version,
-        correlation_id: 0,
-        client_id: Some("kringle-bench".to_owned()),
-    };
-    header.encode(&mut writer, request_header_version(R::API_KEY, version)).expect("the header has this version");
-    request.encode(&mut writer, version).expect("the request has this version");
-    let (bytes, _) = writer.finish();
-    let mut frame = bytes.to_vec();
-    let length = i32::try_from(frame.len() - 4).expect("a frame is smaller than 2 GiB");
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame
-}
-
-/// Creates a topic with one replica.
-pub(super) fn create_topic(topic: &str, partitions: i32) -> Vec<u8> {
-    let created = create_topics_request::CreatableTopic {
-        name: topic.to_owned(),
-        num_partitions: partitions,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![created], timeout_ms: TIMEOUT_MS, ..Default::default() };
-    frame(CREATE_TOPICS_VERSION, &request)
-}
 
 /// The error code of the one topic that was created.
 pub(super) fn created(answer: &[u8]) -> Option<i16> {
@@ -82,15 +38,7 @@ impl ProduceFrame {
         }
         let batch = batch.build(0, 0);
         let stamp_in_batch = value_at(&batch).expect("the batch has a record");
-        let partition =
-            produce_request::PartitionProduceData { index: partition, records: Records::Inline(batch.clone()) };
-        let topic = produce_request::TopicProduceData {
-            name: topic.to_owned(),
-            partition_data: vec![partition],
-            ..Default::default()
-        };
-        let request = ProduceRequest { transactional_id: None, acks, timeout_ms: TIMEOUT_MS, topic_data: vec![topic] };
-        let bytes = frame(PRODUCE_VERSION, &request);
+        let bytes = frames::produce(topic, partition, acks, &batch);
         let batch_at = bytes.len() - batch.len();
         ProduceFrame { bytes, batch_at, stamp_at: batch_at + stamp_in_batch }
     }
@@ -132,28 +80,6 @@ pub(super) fn produced(answer: &[u8]) -> Option<i16> {
     fields.string()?;
     fields.skip(4 + 4)?; // how many partitions, which
     fields.i16()
-}
-
-/// A Fetch request for one partition; [`set_fetch_offset`] moves it on.
-pub(super) fn fetch(topic: &str, partition: i32, min_bytes: i32, max_bytes: i32) -> Vec<u8> {
-    let partition = fetch_request::FetchPartition { partition, partition_max_bytes: max_bytes, ..Default::default() };
-    let topic =
-        fetch_request::FetchTopic { topic: topic.to_owned(), partitions: vec![partition], ..Default::default() };
-    let request = FetchRequest {
-        max_wait_ms: FETCH_WAIT_MS,
-        min_bytes,
-        max_bytes,
-        session_epoch: -1, // no session: every request stands alone
-        topics: vec![topic],
-        ..Default::default()
-    };
-    frame(FETCH_VERSION, &request)
-}
-
-/// Sets the offset of a request made by [`fetch`].
-pub(super) fn set_fetch_offset(frame: &mut [u8], offset: i64) {
-    let at = frame.len() - FETCH_OFFSET_FROM_END;
-    frame[at..at + 8].copy_from_slice(&offset.to_be_bytes());
 }
 
 /// What the head of a Fetch answer says.
@@ -239,18 +165,5 @@ mod tests {
         assert!(header.crc_is_valid());
         let place = batch_place(batch).expect("a header");
         assert_eq!((place.base_offset, place.len, place.records), (0, batch.len(), 4));
-    }
-
-    #[test]
-    fn the_fetch_offset_is_where_the_decoder_reads_it() {
-        let mut bytes = fetch("topic", 7, 1, 1 << 20);
-        set_fetch_offset(&mut bytes, 123_456_789_012);
-        let mut reader = kringle_protocol::Reader::new(bytes.into());
-        reader.i32().expect("length");
-        RequestHeader::decode(&mut reader, request_header_version(FetchRequest::API_KEY, FETCH_VERSION))
-            .expect("header");
-        let request = FetchRequest::decode(&mut reader, FETCH_VERSION).expect("request");
-        assert_eq!(request.topics[0].partitions[0].fetch_offset, 123_456_789_012);
-        assert_eq!(request.topics[0].partitions[0].partition, 7);
     }
 }

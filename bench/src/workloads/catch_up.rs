@@ -18,9 +18,9 @@ use crate::workloads::e2e::{findings, flow_of};
 const LIVE: Rate = Rate::Bytes(20e6);
 
 pub(crate) fn run(options: &cli::CatchUp, session: &Session) -> Result<Findings, BenchError> {
-    let mut load = Load::from_cli(&options.e2e.records, &options.e2e.sending);
+    let mut load = Load::from_cli(&options.e2e.produce.records, &options.e2e.produce.sending);
     load.rate = load.rate.or(Some(LIVE));
-    let timing = Timing::from_cli(&options.e2e.run);
+    let timing = Timing::from_cli(&options.e2e.produce.run);
     fill(session, &load.records, options.backlog as u64)?;
     let alone = flow_of(&options.e2e, load, session, 1)?;
     let mut findings = findings(&alone, session);

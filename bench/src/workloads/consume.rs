@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::cli;
 use crate::error::BenchError;
 use crate::filling::fill_up_to;
-use crate::measure::{Amount, Recorder, Series, Window};
+use crate::measure::Series;
 use crate::plan::{ReadPlan, RecordPlan, Timing};
-use crate::reader::{ReadFailure, Reader};
+use crate::reader::Reader;
 use crate::report::Outcome;
+use crate::rereading::again_and_again;
 use crate::session::{Session, Work};
 use crate::units::{bytes, grouped, u64_to_f64};
 use crate::workloads::Findings;
@@ -40,7 +41,9 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
                 .into_iter()
                 .map(|reader| {
                     let recorder = recorder.clone();
-                    rt.spawn(async move { read_round(reader, clock, window, recorder, record_bytes).await })
+                    rt.spawn(
+                        async move { again_and_again(reader, clock, window, &recorder, record_bytes, |_| ()).await },
+                    )
                 })
                 .collect();
             crate::producer::finish(&rt, clock, window, &tasks, &recorder).await;
@@ -62,34 +65,6 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
         notes.push("there is nothing to read in these topics: see --prefill".to_owned());
     }
     Ok(Findings { plan, outcomes: vec![outcome], notes })
-}
-
-/// Reads until the window is over; a partition that was read to its end begins again.
-async fn read_round(
-    mut reader: Reader,
-    clock: crate::measure::Clock,
-    window: Window,
-    recorder: Recorder,
-    record_bytes: u64,
-) {
-    let starts: Vec<i64> = reader.parts().iter().map(|part| part.offset).collect();
-    while clock.now_ns() < window.end_ns {
-        let asked_ns = clock.now_ns();
-        match reader.fetch(|_, _| ()).await {
-            Ok(amount) => {
-                let now_ns = clock.now_ns();
-                recorder.latency(now_ns, now_ns - asked_ns, 1);
-                recorder.done(now_ns, Amount { payload_bytes: amount.records * record_bytes, ..amount });
-            }
-            Err(ReadFailure::Refused(why)) => recorder.error(format!("fetch: {why}")),
-            Err(ReadFailure::Broken(error)) => return recorder.error(format!("fetch: {error}")),
-        }
-        for (part, start) in reader.parts().iter_mut().zip(&starts) {
-            if part.offset >= part.high_watermark {
-                part.offset = *start;
-            }
-        }
-    }
 }
 
 /// What a fetch asks for.

@@ -12,16 +12,16 @@ use crate::workloads::consume;
 use crate::workloads::produce::describe;
 
 pub(crate) fn run(options: &cli::E2e, session: &Session) -> Result<Findings, BenchError> {
-    let mut load = Load::from_cli(&options.records, &options.sending);
+    let mut load = Load::from_cli(&options.produce.records, &options.produce.sending);
     let ping = load.rate.is_none();
     if ping {
         load.in_flight = 1;
-        if load.records.batch_records.is_none() && options.records.batch_bytes.is_none() {
+        if load.records.batch_records.is_none() && options.produce.records.batch_bytes.is_none() {
             (load.records.batch_bytes, load.records.batch_records) = (None, Some(1));
         }
     }
     let flow = flow_of(options, load, session, 1)?;
-    let outcome = flow::run(session, "e2e", &Flow { ping, ..flow.clone() }, Timing::from_cli(&options.run))?;
+    let outcome = flow::run(session, "e2e", &Flow { ping, ..flow.clone() }, Timing::from_cli(&options.produce.run))?;
     let mut findings = findings(&flow, session);
     if ping {
         findings

@@ -9,9 +9,9 @@ use crate::workloads::Findings;
 use crate::workloads::e2e::{findings, flow_of};
 
 pub(crate) fn run(options: &cli::FanOut, session: &Session) -> Result<Findings, BenchError> {
-    let load = Load::from_cli(&options.e2e.records, &options.e2e.sending);
+    let load = Load::from_cli(&options.e2e.produce.records, &options.e2e.produce.sending);
     let flow = flow_of(&options.e2e, load, session, options.consumers.max(1))?;
-    let outcome = flow::run(session, "fan-out", &flow, Timing::from_cli(&options.e2e.run))?;
+    let outcome = flow::run(session, "fan-out", &flow, Timing::from_cli(&options.e2e.produce.run))?;
     let mut findings = findings(&flow, session);
     findings.notes.push(format!("`consumed` is the sum of {} consumers", flow.consumers));
     findings.outcomes.push(outcome);
