@@ -7,6 +7,7 @@
 mod disk;
 mod loopback;
 mod memory;
+mod pieces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,10 +52,23 @@ struct Waited {
     max_us: u64,
 }
 
+/// What is done by the piece.
+#[derive(Debug, Serialize)]
+struct Piece {
+    name: String,
+    /// Of one piece, where it has a size.
+    bytes: Option<usize>,
+    /// In the fastest of some stretches.
+    per_s: f64,
+    /// CPU time of all threads that took part, for one piece.
+    cpu_us: f64,
+}
+
 #[derive(Debug, Serialize)]
 struct Limits {
     moved: Vec<Moved>,
     waited: Vec<Waited>,
+    pieces: Vec<Piece>,
 }
 
 /// CPU time of this process so far.
@@ -115,9 +129,10 @@ pub(crate) fn main(args: &LimitsArgs) -> ExitCode {
 }
 
 fn measure(args: &LimitsArgs) -> std::io::Result<Limits> {
-    let mut limits = Limits { moved: memory::measure(args.secs), waited: Vec::new() };
+    let mut limits = Limits { moved: memory::measure(args.secs), waited: Vec::new(), pieces: Vec::new() };
     loopback::measure(args.secs, &mut limits)?;
     let file = disk::Scratch::new(&args.dir)?;
+    pieces::measure(file.file(), args.secs, &mut limits)?;
     disk::measure(&file, args.secs, args.disk_mb, &mut limits)?;
     Ok(limits)
 }

@@ -30,6 +30,10 @@ impl Scratch {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         Ok(Scratch { path, file })
     }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Drop for Scratch {
