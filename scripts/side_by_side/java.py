@@ -15,6 +15,7 @@ import time
 from harness import tools
 
 from . import load
+from .bars import Bar
 from .contestants import KAFKA, KRINGLE, HeldMemory, contestant
 from .report import Report, Table, short
 from .rows import WARM_UP
@@ -134,6 +135,8 @@ def report(kinds, measured, work):
         values = [one[figure] for one in measured if one["broker"] == kind and one["setting"] == setting and figure in one]
         return statistics.median(values) if values else None
 
+    speeds, costs = [], []
+
     def ratio(ours, theirs, met):
         if ours is None or not theirs:
             return "-", ""
@@ -151,7 +154,12 @@ def report(kinds, measured, work):
             latency.add(setting, *map(short, mean), ratio(mean[1], mean[0], lambda _: True)[0], *map(short, both("p99_ms")), *map(short, both("p999_ms")))
             continue
         speed, cpu = both("MBps"), both("cpu_s_per_GB")
-        throughput.add(setting, *map(short, speed), *ratio(speed[1], speed[0], lambda got: got >= THROUGHPUT_TARGET), *map(short, cpu),
-                       *ratio(cpu[1], cpu[0], lambda got: got <= CPU_TARGET), *map(short, both("p99_ms")))
+        faster = ratio(speed[1], speed[0], lambda got: got >= THROUGHPUT_TARGET)
+        cheaper = ratio(cpu[1], cpu[0], lambda got: got <= CPU_TARGET)
+        throughput.add(setting, *map(short, speed), *faster, *map(short, cpu), *cheaper, *map(short, both("p99_ms")))
+        for bars, (got, verdict), bound, wanted in ((speeds, faster, THROUGHPUT_TARGET, ">="), (costs, cheaper, CPU_TARGET, "<=")):
+            if verdict:
+                bars.append(Bar(setting, float(got), bound, f"{wanted} {bound:g}", verdict))
     made.tables += [throughput, latency]
+    made.charts += [("Throughput, of Kafka's", speeds), ("The broker's CPU per GB, of Kafka's", costs)]
     return made

@@ -1,16 +1,17 @@
-"""Tables as text, JSON and one HTML page, with what they belong to at the head."""
+"""Tables as text, JSON and one HTML page, with what they belong to at the head. The page has charts too."""
 
 import html
 import json
 import pathlib
 
-from . import machine
+from . import bars, machine
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 2em}th,td{padding:.15em .8em;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
 .met{color:#17692b}.missed{color:#b3261e;font-weight:600}.warning{background:#fde8e6;padding:.4em .8em}
-dt{float:left;clear:left;width:7em;color:#666}dd{margin-left:7.5em}"""
+dt{float:left;clear:left;width:7em;color:#666}dd{margin-left:7.5em}
+""" + bars.STYLE
 
 
 def short(value, digits=4):
@@ -55,7 +56,7 @@ class Report:
     def __init__(self, title, directory, measured):
         self.title, self.measured = title, measured
         self.facts = machine.facts(directory)
-        self.warnings, self.tables, self.notes = [], [], []
+        self.warnings, self.charts, self.tables, self.notes = [], [], [], []
 
     def warn(self, text):
         """Something that went wrong: said before any figure."""
@@ -72,8 +73,9 @@ class Report:
         warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in self.warnings)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         tables = "".join(table.html() for table in self.tables)
+        charts = "".join(bars.chart(title, of) for title, of in self.charts)
         return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
-                f"<style>{STYLE}</style><h1>{html.escape(self.title)}</h1><dl>{facts}</dl>{warnings}{tables}{notes}</html>\n")
+                f"<style>{STYLE}</style><h1>{html.escape(self.title)}</h1><dl>{facts}</dl>{warnings}{charts}{tables}{notes}</html>\n")
 
     def json(self):
         tables = [{"title": table.title, "columns": table.columns, "rows": table.rows} for table in self.tables]

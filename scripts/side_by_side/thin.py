@@ -7,10 +7,12 @@ import sys
 import time
 
 from . import load
+from .bars import Bar
 from .contestants import FLOOR, KAFKA, KRINGLE, HeldMemory, contestant
 from .report import Report, Table, short
 from .rows import CPU, FETCHED, P50, P99, P999, ROWS, TARGETS, THROUGHPUT, TITLES, WARM_UP
 
+WHOSE = {KAFKA: "Kafka's", FLOOR: "the floor's"}
 SETTLE_S = 2  # Apache Kafka goes on electing leaders for a moment after it has said that a topic is there
 
 
@@ -81,6 +83,7 @@ def report(rows, kinds, measured, work):
         made.warn(f"{one['broker']} {one['row']} round {one['round']}: "
                   + (one.get("failed") or f"{one['errors']} errors, the first was error code {one['first_error']}"))
 
+    wanted, others = [], []
     ratios = Table("Ratios of medians: Kringle's figure divided by the other's", ["row", "figure", "against", "ratio", "target", ""])
     for row in rows:
         targets = {(target.figure, target.against): target for target in TARGETS.get(row, [])}
@@ -91,8 +94,11 @@ def report(rows, kinds, measured, work):
                 continue
             target = targets.get((figure, against))
             verdict = "" if not target else "met" if target.met(ours / theirs) else "MISSED"
+            bar = Bar(f"{row}, {TITLES[figure]} of {WHOSE[against]}", ours / theirs, *((target.bound, target.wanted(), verdict) if target else ()))
+            (wanted if target else others).append(bar)
             ratios.add(row, TITLES[figure], against, f"{ours / theirs:.2f}", target.wanted() if target else "", verdict)
     made.tables.append(ratios)
+    made.charts += [("Ratios beside their targets", wanted), ("Other ratios", others)]
 
     medians = Table("Medians", ["row", "broker", "MB/s", "req/s", "p50 us", "p99 us", "p99.9 us", "CPU-s/GB", "RSS MB", "errors"])
     for row in rows:
