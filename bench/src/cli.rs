@@ -12,6 +12,7 @@ use crate::limits::LimitsArgs;
 use crate::memory::{DropCacheArgs, HoldMemoryArgs};
 use crate::plan::{Codec, Payload};
 use crate::raw::RawArgs;
+use crate::sparse::SparseLogArgs;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
 
 const AFTER_HELP: &str = "\
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     DropCache(DropCacheArgs),
     /// How fast this machine does the things that a broker is made of
     Limits(LimitsArgs),
+    /// Lay a long log that is mostly holes into a partition of a stopped broker
+    SparseLog(SparseLogArgs),
 }
 
 /// The workloads.

@@ -5,13 +5,19 @@
 //! only a fetch offset changes from request to request, and answers have their error codes at a known place.
 
 use bytes::Bytes;
-use kringle_protocol::messages::{CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader};
+use kringle_protocol::messages::{
+    CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, RequestHeader,
+};
 use kringle_protocol::{EncodeError, Records, Request, Writer, request_header_version};
-use kringle_protocol::{Message, create_topics_request, fetch_request, produce_request};
+use kringle_protocol::{Message, create_topics_request, fetch_request, list_offsets_request, produce_request};
 
 const CREATE_TOPICS_VERSION: i16 = 4;
 const PRODUCE_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 11;
+const LIST_OFFSETS_VERSION: i16 = 2;
+/// As a time: where the log begins, and where it ends.
+pub(crate) const EARLIEST: i64 = -2;
+pub(crate) const LATEST: i64 = -1;
 const TIMEOUT_MS: i32 = 30_000;
 /// How long a fetch waits at the end of a log.
 const FETCH_WAIT_MS: i32 = 500;
@@ -82,6 +88,15 @@ pub fn fetch(topic: &str, partition: i32, min_bytes: i32, max_bytes: i32) -> Vec
         ..Default::default()
     };
     repeated(FETCH_VERSION, &request)
+}
+
+/// Asks for the offset of a time, or of [`EARLIEST`] or [`LATEST`].
+pub(crate) fn list_offsets(topic: &str, partition: i32, timestamp: i64) -> Vec<u8> {
+    let partition =
+        list_offsets_request::ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
+    let topic = list_offsets_request::ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    repeated(LIST_OFFSETS_VERSION, &request)
 }
 
 /// Sets the offset of a request made by [`fetch`].

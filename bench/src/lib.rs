@@ -37,6 +37,7 @@ mod report;
 mod request;
 mod rereading;
 mod session;
+mod sparse;
 mod template;
 pub mod throughput;
 mod units;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::HoldMemory(args) => memory::hold(&args),
         Command::DropCache(args) => memory::drop_cache(&args),
         Command::Limits(args) => limits::main(&args),
+        Command::SparseLog(args) => sparse::main(&args),
     }
 }
 

@@ -10,6 +10,7 @@ mod fetching;
 mod idle;
 mod producing;
 mod report;
+mod seeking;
 mod wire;
 
 use std::io::{Read, Write};
@@ -65,6 +66,8 @@ enum What {
     Fetch(fetching::FetchArgs),
     /// Read what a `produce --stamp` is sending, and say how old it is on arrival
     Tail(fetching::TailArgs),
+    /// Ask for some places of a log again and again, by offset or by time
+    Seek(seeking::SeekArgs),
     /// Open connections that have asked once and then say nothing, until standard input closes
     Idle(idle::IdleArgs),
 }
@@ -114,6 +117,7 @@ pub(crate) fn main(args: &RawArgs) -> ExitCode {
         What::Produce(args) => producing::run(args).map(printed),
         What::Fetch(args) => fetching::run(args).map(printed),
         What::Tail(args) => fetching::run_tail(args).map(printed),
+        What::Seek(args) => seeking::run(args).map(printed),
         What::Idle(args) => idle::run(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -128,7 +128,7 @@ class Broker:
                 raise BrokerFailed(f"{self.kind} ended with status {self.process.returncode}: {self.last_words()}")
             if self._serves():
                 return self
-            time.sleep(0.05)
+            time.sleep(0.01)
         self.kill()
         raise BrokerFailed(f"{self.kind} did not open port {self.port} in {START_TIMEOUT_S} s: {self.last_words()}")
 

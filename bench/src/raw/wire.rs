@@ -114,6 +114,17 @@ pub(super) fn fetched(answer: &[u8]) -> Option<Fetched> {
     Some(Fetched { error, high_watermark, log_start, records_len, records_at: fields.position() })
 }
 
+/// The error code and the offset of a ListOffsets answer with one partition.
+pub(super) fn listed(answer: &[u8]) -> Option<(i16, i64)> {
+    let mut fields = Fields::new(answer);
+    fields.skip(4 + 4 + 4)?; // correlation id, throttle time, how many topics
+    fields.string()?;
+    fields.skip(4 + 4)?; // how many partitions, which
+    let error = fields.i16()?;
+    fields.skip(8)?; // the time
+    Some((error, fields.i64()?))
+}
+
 /// What the header of a batch says about its place in the log.
 pub(super) struct BatchPlace {
     pub(super) base_offset: i64,
@@ -128,6 +139,13 @@ pub(super) fn batch_place(bytes: &[u8]) -> Option<BatchPlace> {
     let len = fields.length()? + 12;
     fields.skip(57 - 12)?;
     Some(BatchPlace { base_offset, len, records: i64::from(fields.i32()?) })
+}
+
+/// The first timestamp of the batch that begins with these bytes.
+pub(super) fn batch_time(bytes: &[u8]) -> Option<i64> {
+    let mut fields = Fields::new(bytes);
+    fields.skip(8 + 4 + 4 + 1 + 4 + 2 + 4)?; // up to the base timestamp
+    fields.i64()
 }
 
 /// The stamp that [`ProduceFrame::stamped`] left in a batch.
