@@ -123,6 +123,10 @@ pub(crate) struct ActiveSegment {
     pub(crate) has_aborted_txns: bool,
     /// The log's space was reserved and is to be given back when it is sealed.
     pub(crate) preallocated: bool,
+    /// Up to here the log was synced.
+    pub(crate) synced: u64,
+    /// Up to here the file is written, with zeros behind `size` ([`crate::partition::runway`]); 0 if it ends with `size`.
+    pub(crate) runway_end: u64,
     recent: VecDeque<Recent>,
 }
 
@@ -190,6 +194,8 @@ impl ActiveSegment {
             created_ms: now_ms,
             has_aborted_txns: false,
             preallocated,
+            synced: 0,
+            runway_end: 0,
             recent: VecDeque::new(),
         }
     }

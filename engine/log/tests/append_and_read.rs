@@ -102,7 +102,7 @@ fn an_acks_all_batch_is_invisible_until_it_is_durable() {
     let early = log.sync_job().unwrap();
     log.append(batch_at(NOW, 2, 10), 0, Acks::All, NOW + 5).unwrap();
     drive(&mut log);
-    log.finish_sync(early.upto, Ok(())).unwrap();
+    log.finish_sync(&early, Ok(())).unwrap();
     assert_eq!((log.durable_offset(), log.high_watermark()), (6, 6), "what came after the sync began must wait");
     sync(&mut log);
     assert_eq!((log.durable_offset(), log.high_watermark()), (8, 8));
@@ -188,7 +188,7 @@ fn a_failed_write_or_sync_ends_the_log() {
         let error = if at_sync {
             drive(&mut log);
             let job = log.sync_job().unwrap();
-            log.finish_sync(job.upto, broken()).unwrap_err()
+            log.finish_sync(&job, broken()).unwrap_err()
         } else {
             let Step::Write(job) = log.next_step() else { panic!("a batch is staged") };
             log.finish_write(job, broken()).unwrap_err()

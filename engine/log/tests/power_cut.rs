@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{DAY, NOW, batch_of, offsets_from};
 use kringle_log::{Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Step, TopicPartition};
 use kringle_protocol::Uuid;
-use kringle_runtime::{File, Fs, sim::Sim};
+use kringle_runtime::{Fs, sim::Sim};
 
 const DIR: &str = "/data/t-0";
 
@@ -41,6 +41,16 @@ struct Producer {
 /// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it.
 fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
     for _ in 0..steps {
+        if log.wants_runway() {
+            let mut stretch = log.begin_runway();
+            match log.lay_runway(&mut stretch) {
+                Ok(_) => {}
+                Err(e) => {
+                    assert!(e.is_fatal() && log.is_offline(), "{e}");
+                    return;
+                }
+            }
+        }
         let done = match dice.below(10) {
             0..6 => {
                 let count = i32::try_from(1 + dice.below(4)).unwrap();
@@ -67,10 +77,7 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
                 }
             },
             _ => match log.sync_job() {
-                Some(job) => {
-                    let result = job.files.iter().try_for_each(File::sync_data);
-                    log.finish_sync(job.upto, result).map(drop)
-                }
+                Some(job) => log.finish_sync(&job, job.run_inline()).map(drop),
                 None => Ok(()),
             },
         };

@@ -158,8 +158,7 @@ impl MetadataLog {
             }
         }
         if let Some(job) = self.log.sync_job() {
-            let synced = job.files.iter().try_for_each(kringle_runtime::File::sync_data);
-            self.log.finish_sync(job.upto, synced)?;
+            self.log.finish_sync(&job, job.run_inline())?;
         }
         Ok(())
     }

@@ -1,18 +1,23 @@
 //! The committer: makes acks=all batches durable.
 //!
-//! A train without a timer: while one round of fsyncs is under way the next one fills, so a lone batch waits for nobody
-//! and many share one flush. A few dirty files are flushed in parallel through the ring; many by one `syncfs`.
+//! Trains without a timer: while rounds of fsyncs are under way the next one fills, so a lone batch waits for nobody and many
+//! share one flush. Two rounds may be under way, about different logs: while one waits for the disk the other gathers, writes
+//! and answers. A few dirty files are flushed in parallel through the ring; many by one `syncfs`.
+//!
+//! A log that is committed often gets a runway ([`kringle_log::PartitionLog::wants_runway`]), laid here between commits.
 
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use kringle_log::SyncJob;
+use kringle_log::{LogError, SyncJob};
 
 use super::Shard;
 use super::partition::Partition;
 
 /// Dirty files from which one `syncfs` is cheaper than an fdatasync each (measured: docs/decisions/commit.md).
 const SYNCFS_FROM_FILES: usize = 16;
+/// Rounds that may be under way at once (measured: docs/decisions/commit.md).
+const TRAINS: usize = 2;
 
 impl Shard {
     /// Remembers the partition if it holds written batches that somebody wants durable.
@@ -39,25 +44,39 @@ impl Shard {
     pub(super) async fn commit_loop(self: Rc<Self>) {
         loop {
             let seen = self.commit_wanted.version();
-            let queued = self.to_commit.take();
+            let queued = if self.commits.get() < TRAINS { self.to_commit.take() } else { Vec::new() };
             if queued.is_empty() {
                 self.commit_wanted.wait_after(seen).await;
                 continue;
             }
             let mut jobs = Vec::with_capacity(queued.len());
             for partition in queued {
+                if partition.committing.get() {
+                    // It counts as queued until that is done, which puts it back.
+                    continue;
+                }
                 partition.in_commit_queue.set(false);
                 let job = partition.log().sync_job();
                 if let Some(job) = job {
+                    partition.committing.set(true);
                     jobs.push((partition, job));
                 }
             }
-            self.commit(jobs).await;
+            if jobs.is_empty() {
+                continue;
+            }
+            self.commits.set(self.commits.get() + 1);
+            let shard = self.clone();
+            self.rt.spawn(async move {
+                shard.commit(jobs).await;
+                shard.commits.set(shard.commits.get() - 1);
+                shard.commit_wanted.notify_all();
+            });
         }
     }
 
     async fn commit(self: &Rc<Self>, jobs: Vec<(Rc<Partition>, SyncJob)>) {
-        let files: usize = jobs.iter().map(|(_, job)| job.files.len()).sum();
+        let files: usize = jobs.iter().map(|(_, job)| job.files()).sum();
         let started = self.rt.now();
         if files >= SYNCFS_FROM_FILES {
             let dir = self.node.log_dir.clone();
@@ -67,15 +86,13 @@ impl Shard {
                     Ok(()) => Ok(()),
                     Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
                 };
-                self.committed(&partition, job.upto, result);
+                self.committed(&partition, &job, result);
             }
         } else {
             let syncs = jobs.iter().map(|(partition, job)| async {
-                let mut result = Ok(());
-                for file in &job.files {
-                    result = result.and(self.rt.datasync(file).await);
-                }
-                self.committed(partition, job.upto, result);
+                let result = job.run(&self.rt).await;
+                self.committed(partition, job, result);
+                self.lay_runway(partition);
             });
             join_all(syncs).await;
         }
@@ -83,15 +100,46 @@ impl Shard {
         self.metrics.commit_us.record(self.rt.now() - started);
     }
 
-    fn committed(self: &Rc<Self>, partition: &Rc<Partition>, upto: i64, result: std::io::Result<()>) {
-        let finished = partition.log().finish_sync(upto, result);
+    fn committed(self: &Rc<Self>, partition: &Rc<Partition>, job: &SyncJob, result: std::io::Result<()>) {
+        partition.committing.set(false);
+        let finished = partition.log().finish_sync(job, result);
         match finished {
             Ok(_) => {
                 partition.progressed();
-                // Batches written while this round ran.
-                self.queue_commit(partition);
+                if partition.in_commit_queue.take() {
+                    self.flush_soon(partition);
+                } else {
+                    // Batches written while this round ran.
+                    self.queue_commit(partition);
+                }
             }
             Err(error) => self.log_failed(partition, &error),
         }
+    }
+
+    /// Lays zeros ahead of a log that will need them, in short writes with the shard's other work between.
+    fn lay_runway(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if partition.laying_runway.get() || !partition.log().wants_runway() {
+            return;
+        }
+        partition.laying_runway.set(true);
+        let (shard, partition) = (self.clone(), partition.clone());
+        self.rt.spawn(async move {
+            if let Err(error) = shard.lay_stretch(&partition).await {
+                shard.log_failed(&partition, &error);
+            }
+            partition.laying_runway.set(false);
+        });
+    }
+
+    async fn lay_stretch(&self, partition: &Partition) -> Result<(), LogError> {
+        let mut stretch = partition.log().begin_runway();
+        while partition.closed().is_none() && partition.log().lay_runway(&mut stretch)? {
+            self.rt.yield_now().await;
+        }
+        if let Err(error) = stretch.start_writeback(&self.rt).await {
+            tracing::debug!("{}: zeros are not being written yet: {error}", partition.tp);
+        }
+        Ok(())
     }
 }

@@ -114,6 +114,8 @@ pub(crate) struct Shard {
     /// Partitions with written acks=all batches that are not yet durable.
     to_commit: RefCell<Vec<Rc<Partition>>>,
     commit_wanted: Notify,
+    /// Rounds of commits that are under way.
+    commits: Cell<usize>,
     /// Work for other shards, by shard; see `mail`.
     outbox: RefCell<Vec<Vec<Work>>>,
     mail_wanted: Notify,
@@ -142,6 +144,7 @@ impl Shard {
             write_wanted: Notify::new(),
             to_commit: RefCell::default(),
             commit_wanted: Notify::new(),
+            commits: Cell::new(0),
             outbox: RefCell::default(),
             mail_wanted: Notify::new(),
             stopping: Cell::new(false),

@@ -41,6 +41,10 @@ pub(crate) struct Partition {
     pub(super) writing: Cell<bool>,
     pub(super) in_write_queue: Cell<bool>,
     pub(super) in_commit_queue: Cell<bool>,
+    /// A commit of this log is under way.
+    pub(super) committing: Cell<bool>,
+    /// A stretch of its runway is being laid.
+    pub(super) laying_runway: Cell<bool>,
     written: RefCell<VecDeque<(i64, Done)>>,
     committed: RefCell<VecDeque<(i64, Done)>>,
 }
@@ -53,6 +57,8 @@ impl Partition {
             writing: Cell::new(false),
             in_write_queue: Cell::new(false),
             in_commit_queue: Cell::new(false),
+            committing: Cell::new(false),
+            laying_runway: Cell::new(false),
             written: RefCell::default(),
             committed: RefCell::default(),
         }

@@ -21,6 +21,7 @@ mod read;
 mod recover;
 mod retention;
 mod roll;
+mod runway;
 mod sync;
 mod write;
 
@@ -45,6 +46,7 @@ pub use open::{OpenLog, Progress};
 pub use read::{Slice, Upto};
 pub use retention::DeleteJob;
 pub use roll::{RollDone, RollJob};
+pub use runway::Stretch;
 pub use sync::{SyncJob, Unflushed};
 pub use write::{Progressed, Step, WriteJob};
 
@@ -108,6 +110,7 @@ pub struct PartitionLog {
     staging: append::Staging,
     in_flight: write::InFlight,
     unsynced: sync::Unsynced,
+    runway: runway::Runway,
     /// See [`PartitionLog::refuse_appends`].
     refuses_appends: bool,
 }

@@ -144,6 +144,7 @@ impl PartitionLog {
             staging: Staging::new(tail),
             in_flight: InFlight::Nothing,
             unsynced: Default::default(),
+            runway: Default::default(),
             refuses_appends: false,
         };
         log.settle_open(high_watermark);

@@ -310,6 +310,7 @@ impl<'a> Opening<'a> {
         segment.first_timestamp = first.map(|header| header.max_timestamp);
         segment.newest = end.newest;
         segment.size = size;
+        segment.synced = size;
         segment.has_aborted_txns = found.txns;
         segment.bytes_since_index_entry = size - position;
         Ok((segment, end.next_offset))

@@ -20,7 +20,8 @@ use super::{PartitionLog, Progressed};
 ///
 /// If acks=all batches wait in the active segment, its log is synced before the next one exists: a power cut must not leave a
 /// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing of the log is synced here
-/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka.
+/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka. A runway
+/// is cut off for good before there is a next segment: zeros that came back behind a sealed segment would end the log there.
 pub struct RollJob {
     dir: PathBuf,
     base_offset: i64,
@@ -65,11 +66,11 @@ impl Seal {
             offsets: active.offsets.clone(),
             times: active.times.clone(),
             newest: active.newest,
-            trim: active.preallocated,
+            trim: active.preallocated || active.runway_end > active.size,
         }
     }
 
-    /// Completes and writes the indexes, and gives reserved space back.
+    /// Completes and writes the indexes, and gives reserved space and the runway back.
     pub(super) fn run(&mut self) -> io::Result<()> {
         if self.newest.timestamp >= 0 {
             self.times.maybe_append(self.newest.timestamp, self.newest.offset);
@@ -128,10 +129,11 @@ impl PartitionLog {
             snapshot: roll.snapshot.clone(),
             epochs,
             preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
-            sync_first: self
-                .unsynced
-                .first_undurable_all(self.offsets.durable)
-                .is_some_and(|first| first < roll.base_offset),
+            sync_first: self.runway_bytes() > 0
+                || self
+                    .unsynced
+                    .first_undurable_all(self.offsets.durable)
+                    .is_some_and(|first| first < roll.base_offset),
         }
     }
 

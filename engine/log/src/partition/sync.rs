@@ -3,20 +3,64 @@
 use std::collections::VecDeque;
 use std::io;
 
-use kringle_runtime::File;
+use kringle_runtime::{File, Rt};
 
 use crate::error::LogError;
 
 use super::{PartitionLog, Progressed, State, Step};
 
-/// What must reach the disk for everything written so far to be stable. The committer syncs the files one by one (`fdatasync`) or
+/// What must reach the disk for everything written so far to be stable. The committer runs it (`fdatasync` of each file) or syncs
 /// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
 #[derive(Clone, Debug)]
 pub struct SyncJob {
-    /// The active segment's log, and the files of segments sealed since the last sync.
-    pub files: Vec<File>,
+    /// The files of segments sealed since the last sync.
+    sealed: Vec<File>,
+    /// What was written to the active segment's log since the last sync.
+    tail: Option<Tail>,
     /// Everything before this offset is stable afterwards.
-    pub upto: i64,
+    upto: i64,
+}
+
+/// Bytes of the active segment's log.
+#[derive(Clone, Debug)]
+struct Tail {
+    log: File,
+    base_offset: i64,
+    from: u64,
+    to: u64,
+}
+
+impl SyncJob {
+    /// Files to sync.
+    pub fn files(&self) -> usize {
+        self.sealed.len() + usize::from(self.tail.is_some())
+    }
+
+    /// Bytes that were written to the active segment since the last sync.
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.to - tail.from)
+    }
+
+    /// Syncs file by file, on this thread.
+    pub fn run_inline(&self) -> io::Result<()> {
+        self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)).try_for_each(File::sync_data)
+    }
+
+    /// Syncs file by file, without holding up the shard. Of the active segment only what is new is waited for: behind it the
+    /// zeros of a runway may be on their way to the disk.
+    pub async fn run(&self, rt: &Rt) -> io::Result<()> {
+        for file in &self.sealed {
+            rt.datasync(file).await?;
+        }
+        match &self.tail {
+            Some(tail) => rt.datasync_range(&tail.log, tail.from, tail.to - tail.from).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn into_files(self) -> Vec<File> {
+        self.sealed.into_iter().chain(self.tail.map(|tail| tail.log)).collect()
+    }
 }
 
 /// For `flush.messages` and `flush.ms`.
@@ -98,15 +142,19 @@ impl PartitionLog {
         if self.state != State::Open || (self.offsets.durable >= upto && self.unsynced.sealed.is_empty()) {
             return None;
         }
-        let mut files: Vec<File> = self.unsynced.sealed.iter().flat_map(|(_, files)| files.clone()).collect();
-        if upto > self.active.base_offset {
-            files.push(self.active.log.clone());
-        }
-        Some(SyncJob { files, upto })
+        let active = &self.active;
+        let tail = (upto > active.base_offset).then(|| Tail {
+            log: active.log.clone(),
+            base_offset: active.base_offset,
+            from: active.synced,
+            to: active.size,
+        });
+        let sealed = self.unsynced.sealed.iter().flat_map(|(_, files)| files.clone()).collect();
+        Some(SyncJob { sealed, tail, upto })
     }
 
-    /// Everything before `upto` is stable, or the sync failed: then nobody knows what is, and the log is offline.
-    pub fn finish_sync(&mut self, upto: i64, result: io::Result<()>) -> Result<Progressed, LogError> {
+    /// What the job was about is stable, or the sync failed: then nobody knows what is, and the log is offline.
+    pub fn finish_sync(&mut self, job: &SyncJob, result: io::Result<()>) -> Result<Progressed, LogError> {
         if self.state == State::Offline {
             return Err(self.offline_error());
         }
@@ -114,7 +162,11 @@ impl PartitionLog {
             self.go_offline();
             return Err(LogError::Offline { what: "sync", source });
         }
-        let upto = upto.min(self.offsets.log_end);
+        if let Some(tail) = job.tail.as_ref().filter(|tail| tail.base_offset == self.active.base_offset) {
+            self.active.synced = self.active.synced.max(tail.to);
+            self.runway.committed(tail.to - tail.from);
+        }
+        let upto = job.upto.min(self.offsets.log_end);
         if upto >= self.offsets.durable {
             self.offsets.durable = upto;
             self.unsynced.synced(upto, self.offsets.log_end);
@@ -139,7 +191,7 @@ impl PartitionLog {
             }
         }
         match self.sync_job() {
-            Some(job) => self.finish_sync(job.upto, job.files.iter().try_for_each(File::sync_data)),
+            Some(job) => self.finish_sync(&job, job.run_inline()),
             None => Ok(self.progressed()),
         }
     }

@@ -209,6 +209,7 @@ impl PartitionLog {
             self.go_offline();
             return LogError::Offline { what: "truncation after a full disk", source };
         }
+        self.active.runway_end = 0;
         self.unstage_all(in_flight);
         LogError::DiskFull { from }
     }

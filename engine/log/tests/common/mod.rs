@@ -144,8 +144,7 @@ pub fn drive(log: &mut PartitionLog) {
 
 pub fn sync(log: &mut PartitionLog) {
     if let Some(job) = log.sync_job() {
-        let result = job.files.iter().try_for_each(File::sync_data);
-        log.finish_sync(job.upto, result).unwrap();
+        log.finish_sync(&job, job.run_inline()).unwrap();
     }
 }
 

@@ -87,9 +87,15 @@ impl Ring {
     }
 
     pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
+        self.datasync_range(file, 0, 0).await
+    }
+
+    pub(crate) async fn datasync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         let file = real(file);
+        // Nothing of nothing means the whole file; so does what 32 bits cannot say.
+        let (pos, len) = u32::try_from(len).map_or((0, 0), |len| (pos, len));
         let held = Held::File { _file: file.clone() };
-        let entry = opcode::Fsync::new(Fd(file.raw_fd())).flags(FsyncFlags::DATASYNC).build();
+        let entry = opcode::Fsync::new(Fd(file.raw_fd())).offset(pos).len(len).flags(FsyncFlags::DATASYNC).build();
         // SAFETY: the entry names only the held file.
         unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
     }

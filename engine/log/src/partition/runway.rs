@@ -1,0 +1,124 @@
+//! The runway: zeros behind the log end, on disk before batches come there.
+//!
+//! A file system that extends a file, or writes where nothing was written before, must put that into its journal before
+//! fdatasync may return; one that overwrites has only the data to wait for, which halves a small commit
+//! (docs/decisions/runway.md has the figures). So a log that is committed often, in small commits, keeps some zeros
+//! ahead of its end. They cost another write of as many bytes, in the background; large commits gain nothing and get none.
+//!
+//! The file is then longer than the log, as with Kafka's `preallocate`. The zeros are cut off when the segment is sealed or
+//! the log closed; after a crash recovery, Kafka's too, finds that zeros are no batch and cuts there.
+//!
+//! **Failure.** A full disk ends the runway of this segment and nothing else. Zeros that cannot be brought to the disk fail the
+//! next commit, as any byte of the file would.
+
+use std::io::{self, IoSlice};
+
+use kringle_runtime::{File, Rt};
+
+use crate::error::{LogError, is_disk_full};
+
+use super::write::InFlight;
+use super::{PartitionLog, State};
+
+/// Zeros of one write: short, because it is made on the shard's thread.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Commits of a log before it gets a runway.
+const FROM_COMMITS: u32 = 8;
+/// A commit of more bytes is bound by the disk's speed, which zeros would halve.
+const SMALL_COMMIT_BYTES: u64 = 256 << 10;
+/// The first stretch. Each next one is twice as long, up to the longest: more at once would delay the commits beside it.
+const FIRST_BYTES: u64 = 128 << 10;
+const MOST_BYTES: u64 = 1 << 20;
+
+/// How the log's commits go, and how far ahead of them zeros are laid.
+#[derive(Debug, Default)]
+pub(crate) struct Runway {
+    small_commits: u32,
+    /// Bytes of the last stretch.
+    stretch: u64,
+    /// Base offset of a segment that found the disk full.
+    full: Option<i64>,
+}
+
+impl Runway {
+    pub(super) fn committed(&mut self, bytes: u64) {
+        self.small_commits = if bytes <= SMALL_COMMIT_BYTES { self.small_commits.saturating_add(1) } else { 0 };
+    }
+}
+
+/// A run of zeros that is being laid.
+pub struct Stretch {
+    log: File,
+    base_offset: i64,
+    from: u64,
+    to: u64,
+    goal: u64,
+}
+
+impl Stretch {
+    /// Starts bringing the zeros to the disk. Nobody waits for them: the next commit takes the journal's part along.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn start_writeback(&self, rt: &Rt) -> io::Result<()> {
+        rt.sync_range(&self.log, self.from, self.to - self.from).await
+    }
+}
+
+impl PartitionLog {
+    /// Whether commits will soon run out of written blocks.
+    pub fn wants_runway(&self) -> bool {
+        self.runway.small_commits >= FROM_COMMITS
+            && self.runway_bytes() < self.runway.stretch.max(1)
+            && self.runway_is_possible()
+    }
+
+    /// Bytes of zeros behind the log end.
+    pub fn runway_bytes(&self) -> u64 {
+        self.active.runway_end.saturating_sub(self.active.size)
+    }
+
+    fn runway_is_possible(&self) -> bool {
+        self.state == State::Open
+            && !matches!(self.in_flight, InFlight::Roll(_))
+            && self.runway.full != Some(self.active.base_offset)
+            && self.runway_start() < u64::from(self.config.segment_bytes)
+    }
+
+    /// Behind the zeros that are there, and behind what is being written.
+    fn runway_start(&self) -> u64 {
+        self.active.runway_end.max(self.active.size + self.in_flight.bytes() as u64)
+    }
+
+    /// Begins a stretch. No other may be under way.
+    pub fn begin_runway(&mut self) -> Stretch {
+        self.runway.stretch = (self.runway.stretch * 2).clamp(FIRST_BYTES, MOST_BYTES);
+        let from = self.runway_start();
+        let log = self.active.log.clone();
+        Stretch { log, base_offset: self.active.base_offset, from, to: from, goal: from + self.runway.stretch }
+    }
+
+    /// Writes the next zeros of the stretch, on this thread; `false` if that was all. Appends may come between.
+    pub fn lay_runway(&mut self, stretch: &mut Stretch) -> Result<bool, LogError> {
+        if stretch.to >= stretch.goal || stretch.base_offset != self.active.base_offset || !self.runway_is_possible() {
+            return Ok(false);
+        }
+        let from = self.runway_start();
+        // If they do not fit, a part of them may be there.
+        self.active.runway_end = from + ZEROS.len() as u64;
+        match self.active.log.write_all_at(&mut [IoSlice::new(&ZEROS)], from) {
+            Ok(()) => {
+                stretch.to = self.active.runway_end;
+                Ok(true)
+            }
+            Err(e) if is_disk_full(&e) => {
+                self.runway.full = Some(self.active.base_offset);
+                Ok(false)
+            }
+            Err(source) => {
+                self.go_offline();
+                Err(LogError::Offline { what: "write of zeros", source })
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Zeros ahead of the log end: they are never part of the log, whoever looks, and nothing of the log is lost to them.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod common;
+
+use common::{Bench, NOW, batch_at, close, drive, offsets_from, sync};
+use kringle_log::{Acks, LogConfig, PartitionLog, Step};
+
+const LOG: &str = "00000000000000000000.log";
+
+fn append(log: &mut PartitionLog, bytes: usize) {
+    log.append(batch_at(NOW, 1, bytes), 0, Acks::All, NOW).unwrap();
+}
+
+fn commit(log: &mut PartitionLog, bytes: usize) {
+    append(log, bytes);
+    drive(log);
+    sync(log);
+}
+
+/// Lays what is due; the bytes that were laid.
+fn lay(log: &mut PartitionLog) -> u64 {
+    let before = log.runway_bytes();
+    if log.wants_runway() {
+        let mut stretch = log.begin_runway();
+        while log.lay_runway(&mut stretch).unwrap() {}
+    }
+    log.runway_bytes() - before
+}
+
+/// A log with ten batches and zeros behind them.
+fn with_runway(bench: &Bench) -> PartitionLog {
+    let mut log = bench.open();
+    for _ in 0..10 {
+        commit(&mut log, 100);
+    }
+    assert!(lay(&mut log) > 0);
+    log
+}
+
+fn file_len(bench: &Bench) -> u64 {
+    bench.file(LOG).len().unwrap()
+}
+
+#[test]
+fn only_logs_with_many_small_commits_get_one() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = bench.open();
+    for _ in 0..7 {
+        commit(&mut log, 100);
+        assert_eq!(lay(&mut log), 0, "too few commits");
+    }
+    commit(&mut log, 300 << 10);
+    for _ in 0..7 {
+        commit(&mut log, 100);
+        assert_eq!(lay(&mut log), 0, "a large commit is not long ago");
+    }
+    commit(&mut log, 100);
+    assert_eq!(lay(&mut log), 128 << 10);
+    assert_eq!(lay(&mut log), 0, "it is there");
+}
+
+#[test]
+fn stretches_grow_up_to_one_mebibyte() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    let mut longest = 0;
+    for _ in 0..40 {
+        commit(&mut log, 200 << 10);
+        longest = lay(&mut log).max(longest);
+        assert!(log.runway_bytes() <= 2 << 20);
+    }
+    assert_eq!(longest, 1 << 20);
+}
+
+#[test]
+fn batches_overwrite_it_and_a_clean_stop_cuts_it_off() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    for _ in 0..5 {
+        commit(&mut log, 1000);
+    }
+    assert_eq!(offsets_from(&log, 0), (0..15).collect::<Vec<_>>());
+    let size = log.size_bytes();
+    assert!(file_len(&bench) > size);
+    close(log);
+    assert_eq!(file_len(&bench), size);
+    assert_eq!(offsets_from(&bench.open(), 0), (0..15).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_batch_longer_than_the_runway_is_whole() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    commit(&mut log, 700 << 10);
+    commit(&mut log, 10);
+    assert_eq!(offsets_from(&log, 0), (0..12).collect::<Vec<_>>());
+    assert_eq!(file_len(&bench), log.size_bytes());
+}
+
+#[test]
+fn recovery_cuts_it_off_and_loses_nothing() {
+    let mut bench = Bench::new(LogConfig::default());
+    let log = with_runway(&bench);
+    let size = log.size_bytes();
+    drop(log);
+    assert!(file_len(&bench) > size);
+    let log = bench.recover(0);
+    assert_eq!((log.log_end_offset(), file_len(&bench)), (10, size));
+}
+
+#[test]
+fn a_sealed_segment_has_none() {
+    let bench = Bench::new(LogConfig { segment_bytes: 4000, ..LogConfig::default() });
+    let mut log = with_runway(&bench);
+    let size = log.size_bytes();
+    commit(&mut log, 3500);
+    assert_eq!((log.segments(), file_len(&bench)), (2, size));
+}
+
+#[test]
+fn zeros_stay_behind_what_is_being_written() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    let mut stretch = log.begin_runway();
+    append(&mut log, 900 << 10);
+    let Step::Write(job) = log.next_step() else { panic!("a batch is staged") };
+    let written = job.run_inline();
+    while log.lay_runway(&mut stretch).unwrap() {}
+    log.finish_write(job, written).unwrap();
+    commit(&mut log, 10);
+    drop(log);
+    let mut bench = bench;
+    assert_eq!(offsets_from(&bench.recover(0), 0), (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn none_is_laid_while_the_segment_is_being_sealed_or_after_the_end() {
+    let bench = Bench::new(LogConfig { segment_bytes: 4000, ..LogConfig::default() });
+    let mut log = with_runway(&bench);
+    let mut stretch = log.begin_runway();
+    append(&mut log, 3500);
+    let Step::Roll(job) = log.next_step() else { panic!("the segment is full") };
+    assert!(!log.lay_runway(&mut stretch).unwrap());
+    let fs = log.fs().clone();
+    log.finish_roll(job.run(&fs)).unwrap();
+    assert!(!log.lay_runway(&mut stretch).unwrap(), "the stretch was the sealed segment's");
+    drive(&mut log);
+    log.close_job().run(&fs).unwrap();
+    assert!(!log.wants_runway());
+}
