@@ -37,7 +37,10 @@ impl<'f> Window<'f> {
         }
         let inside = position >= self.at && position + len as u64 <= self.at + self.bytes.len() as u64;
         if !inside {
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.max(len));
+            // Behind a batch that is larger than the window the next one is no smaller: its header is enough.
+            let skipped = !self.bytes.is_empty() && position > self.at + self.chunk as u64;
+            let wanted = if skipped { len } else { self.chunk.max(len) };
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
             self.bytes.resize(take, 0);
             self.at = position;
             if let Err(e) = self.file.read_exact_at(&mut self.bytes, position) {
