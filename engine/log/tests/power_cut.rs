@@ -43,12 +43,11 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
     for _ in 0..steps {
         if log.wants_runway() {
             let mut stretch = log.begin_runway();
-            match log.lay_runway(&mut stretch) {
-                Ok(_) => {}
-                Err(e) => {
-                    assert!(e.is_fatal() && log.is_offline(), "{e}");
-                    return;
-                }
+            if let Some(zeros) = log.next_zeros(&stretch)
+                && let Err(e) = log.finish_zeros(&mut stretch, &zeros, zeros.run_inline())
+            {
+                assert!(e.is_fatal() && log.is_offline(), "{e}");
+                return;
             }
         }
         let done = match dice.below(10) {

@@ -23,7 +23,9 @@ fn lay(log: &mut PartitionLog) -> u64 {
     let before = log.runway_bytes();
     if log.wants_runway() {
         let mut stretch = log.begin_runway();
-        while log.lay_runway(&mut stretch).unwrap() {}
+        while let Some(zeros) = log.next_zeros(&stretch) {
+            log.finish_zeros(&mut stretch, &zeros, zeros.run_inline()).unwrap();
+        }
     }
     log.runway_bytes() - before
 }
@@ -119,32 +121,55 @@ fn a_sealed_segment_has_none() {
 }
 
 #[test]
-fn zeros_stay_behind_what_is_being_written() {
-    let bench = Bench::new(LogConfig::default());
+fn zeros_and_batches_are_written_one_after_the_other() {
+    let mut bench = Bench::new(LogConfig::default());
     let mut log = with_runway(&bench);
     let mut stretch = log.begin_runway();
     append(&mut log, 900 << 10);
     let Step::Write(job) = log.next_step() else { panic!("a batch is staged") };
+    assert!(log.next_zeros(&stretch).is_none(), "a batch is being written");
     let written = job.run_inline();
-    while log.lay_runway(&mut stretch).unwrap() {}
     log.finish_write(job, written).unwrap();
+    append(&mut log, 10);
+    let zeros = log.next_zeros(&stretch).unwrap();
+    assert!(log.is_busy() && matches!(log.next_step(), Step::Idle), "zeros are being written");
+    log.finish_zeros(&mut stretch, &zeros, zeros.run_inline()).unwrap();
     commit(&mut log, 10);
     drop(log);
-    let mut bench = bench;
-    assert_eq!(offsets_from(&bench.recover(0), 0), (0..12).collect::<Vec<_>>());
+    assert_eq!(offsets_from(&bench.recover(0), 0), (0..13).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_costs_the_runway_and_a_failing_one_the_log() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    let mut stretch = log.begin_runway();
+    let zeros = log.next_zeros(&stretch).unwrap();
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    log.finish_zeros(&mut stretch, &zeros, Err(full)).unwrap();
+    assert!(log.next_zeros(&stretch).is_none() && !log.wants_runway());
+    commit(&mut log, 100);
+    assert_eq!(offsets_from(&log, 0), (0..11).collect::<Vec<_>>());
+
+    let bench = Bench::new(LogConfig::default());
+    let mut log = with_runway(&bench);
+    let mut stretch = log.begin_runway();
+    let zeros = log.next_zeros(&stretch).unwrap();
+    let broken = std::io::Error::other("I/O error");
+    assert!(log.finish_zeros(&mut stretch, &zeros, Err(broken)).unwrap_err().is_fatal() && log.is_offline());
 }
 
 #[test]
 fn none_is_laid_while_the_segment_is_being_sealed_or_after_the_end() {
     let bench = Bench::new(LogConfig { segment_bytes: 4000, ..LogConfig::default() });
     let mut log = with_runway(&bench);
-    let mut stretch = log.begin_runway();
+    let stretch = log.begin_runway();
     append(&mut log, 3500);
     let Step::Roll(job) = log.next_step() else { panic!("the segment is full") };
-    assert!(!log.lay_runway(&mut stretch).unwrap());
+    assert!(log.next_zeros(&stretch).is_none());
     let fs = log.fs().clone();
     log.finish_roll(job.run(&fs)).unwrap();
-    assert!(!log.lay_runway(&mut stretch).unwrap(), "the stretch was the sealed segment's");
+    assert!(log.next_zeros(&stretch).is_none(), "the stretch was the sealed segment's");
     drive(&mut log);
     log.close_job().run(&fs).unwrap();
     assert!(!log.wants_runway());

@@ -134,7 +134,12 @@ impl Shard {
 
     async fn lay_stretch(&self, partition: &Partition) -> Result<(), LogError> {
         let mut stretch = partition.log().begin_runway();
-        while partition.closed().is_none() && partition.log().lay_runway(&mut stretch)? {
+        while partition.closed().is_none() {
+            // The log's lock is not held over the write.
+            let zeros = partition.log().next_zeros(&stretch);
+            let Some(zeros) = zeros else { break };
+            let result = zeros.run_inline();
+            partition.log().finish_zeros(&mut stretch, &zeros, result)?;
             self.rt.yield_now().await;
         }
         if let Err(error) = stretch.start_writeback(&self.rt).await {

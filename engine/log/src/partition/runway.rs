@@ -65,6 +65,23 @@ impl Stretch {
     }
 }
 
+/// One write of zeros behind the log end.
+#[derive(Debug)]
+pub struct ZerosJob {
+    log: File,
+    from: u64,
+}
+
+impl ZerosJob {
+    /// Writes now, on this thread.
+    ///
+    /// # Errors
+    /// The disk is full, or fails.
+    pub fn run_inline(&self) -> io::Result<()> {
+        self.log.write_all_at(&mut [IoSlice::new(&ZEROS)], self.from)
+    }
+}
+
 impl PartitionLog {
     /// Whether commits will soon run out of written blocks.
     pub fn wants_runway(&self) -> bool {
@@ -80,14 +97,13 @@ impl PartitionLog {
 
     fn runway_is_possible(&self) -> bool {
         self.state == State::Open
-            && !matches!(self.in_flight, InFlight::Roll(_))
+            && !self.in_flight.is_something()
             && self.runway.full != Some(self.active.base_offset)
             && self.runway_start() < u64::from(self.config.segment_bytes)
     }
 
-    /// Behind the zeros that are there, and behind what is being written.
     fn runway_start(&self) -> u64 {
-        self.active.runway_end.max(self.active.size + self.in_flight.bytes() as u64)
+        self.active.runway_end.max(self.active.size)
     }
 
     /// Begins a stretch. No other may be under way.
@@ -98,22 +114,35 @@ impl PartitionLog {
         Stretch { log, base_offset: self.active.base_offset, from, to: from, goal: from + self.runway.stretch }
     }
 
-    /// Writes the next zeros of the stretch, on this thread; `false` if that was all. Appends may come between.
-    pub fn lay_runway(&mut self, stretch: &mut Stretch) -> Result<bool, LogError> {
+    /// The next zeros of the stretch, the log's outstanding job until [`PartitionLog::finish_zeros`]; `None` if that was all, or if
+    /// another job is outstanding. Appends may come between.
+    pub fn next_zeros(&mut self, stretch: &Stretch) -> Option<ZerosJob> {
         if stretch.to >= stretch.goal || stretch.base_offset != self.active.base_offset || !self.runway_is_possible() {
-            return Ok(false);
+            return None;
         }
-        let from = self.runway_start();
-        // If they do not fit, a part of them may be there.
-        self.active.runway_end = from + ZEROS.len() as u64;
-        match self.active.log.write_all_at(&mut [IoSlice::new(&ZEROS)], from) {
-            Ok(()) => {
-                stretch.to = self.active.runway_end;
-                Ok(true)
-            }
+        self.in_flight = InFlight::Zeros;
+        Some(ZerosJob { log: stretch.log.clone(), from: self.runway_start() })
+    }
+
+    /// Takes note of what a job of [`PartitionLog::next_zeros`] did.
+    pub fn finish_zeros(
+        &mut self,
+        stretch: &mut Stretch,
+        job: &ZerosJob,
+        result: io::Result<()>,
+    ) -> Result<(), LogError> {
+        if !matches!(self.in_flight, InFlight::Zeros) {
+            return Err(self.offline_error());
+        }
+        self.in_flight = InFlight::Nothing;
+        // If they did not fit, a part of them may be there.
+        self.active.runway_end = job.from + ZEROS.len() as u64;
+        stretch.to = self.active.runway_end;
+        match result {
+            Ok(()) => Ok(()),
             Err(e) if is_disk_full(&e) => {
                 self.runway.full = Some(self.active.base_offset);
-                Ok(false)
+                Ok(())
             }
             Err(source) => {
                 self.go_offline();

@@ -84,8 +84,13 @@ pub struct Progressed {
 #[derive(Debug)]
 pub(crate) enum InFlight {
     Nothing,
-    Write { batches: Vec<StagedBatch>, bytes: usize },
+    Write {
+        batches: Vec<StagedBatch>,
+        bytes: usize,
+    },
     Roll(StagedRoll),
+    /// Of the runway.
+    Zeros,
 }
 
 impl InFlight {
@@ -96,7 +101,7 @@ impl InFlight {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             InFlight::Write { bytes, .. } => *bytes,
-            InFlight::Nothing | InFlight::Roll(_) => 0,
+            InFlight::Nothing | InFlight::Roll(_) | InFlight::Zeros => 0,
         }
     }
 }
