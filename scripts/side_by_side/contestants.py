@@ -48,6 +48,11 @@ def contestant(kind, work, overrides=()):
         port = free_port()
         command = [bench_binary(), "floor", "--listen", f"127.0.0.1:{port}", "--dir", str(data)]
         return Floor(kind, command, port, work / f"{kind}.log")
+    return reopened(kind, work, overrides)
+
+
+def reopened(kind, work, overrides=()):
+    """A broker on the directory that another has left under `work`, on ports that are free now."""
     if kind == KRINGLE:
         # As many shards as by default: the harness sets two, to test what goes between them.
         overrides = ["kringle.shards=0", *overrides]

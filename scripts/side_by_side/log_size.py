@@ -16,7 +16,7 @@ import sys
 import time
 
 from . import load
-from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant
+from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant, reopened
 from .report import Report, Table, short
 from .scale import lead_all, most_descriptors, note
 
@@ -66,31 +66,30 @@ class Log:
         self.work = work / f"{kind}-{gb:g}GB-{SEGMENTS[segments]}"
         self.work.mkdir()
         self.figures = []
-        self.broker = contestant(kind, self.work)
-        with self.broker:
-            load.create(self.broker, TOPIC, 1)
-            lead_all(made, self.broker, TOPIC, 1)
+        with contestant(kind, self.work) as broker:
+            load.create(broker, TOPIC, 1)
+            lead_all(made, broker, TOPIC, 1)
         command = [bench_binary(), "sparse-log", self.work / f"{kind}-data" / f"{TOPIC}-0", "--bytes", f"{gb:g}GB", "--segment-bytes", SEGMENTS[segments]]
         laid = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         self.records, self.bytes, self.count = laid["records"], laid["bytes"], laid["segments"]
 
     def round(self, made, round_number, secs):
         """Start, everything that is measured, stop."""
-        began = time.monotonic()
-        self.broker.start()
+        broker, began = reopened(self.kind, self.work), time.monotonic()
+        broker.start()
         one = {"start_ms": 1000 * (time.monotonic() - began)}
         with_log = {"part": "log-size", "broker": self.kind, "segments": self.segments, "GB": self.gb, "round": round_number}
         try:
-            lead_all(made, self.broker, TOPIC, 1)
+            lead_all(made, broker, TOPIC, 1)
             for name, (what, options) in ROWS.items():
-                got = load.run(what, self.broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs}")
+                got = load.run(what, broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs}")
                 if "failed" in got or got["errors"]:
                     made.warn(f"{self.kind}, {self.gb:g} GB in segments of {self.segments}, {name}: {got}")
                     continue
                 one[name] = {"cpu_us": 1e6 * got["cpu_s"] / (got["reqs_per_s"] * got["secs"]), "p50_us": got["p50_us"], "p99_us": got["p99_us"]}
-            one["rss_MB"] = load.rss_mb(self.broker)
+            one["rss_MB"] = load.rss_mb(broker)
         finally:
-            one["stop_ms"] = 1000 * self.broker.stop()
+            one["stop_ms"] = 1000 * broker.stop()
         self.figures.append(one)
         note(made, **with_log, **one)
 

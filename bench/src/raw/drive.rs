@@ -41,7 +41,7 @@ pub(super) trait Load {
     /// A request is begun.
     fn begun(&mut self) {}
     /// All of the request has left.
-    fn sent(&mut self, connection: usize);
+    fn sent(&mut self, _connection: usize) {}
     /// The head of the answer to the oldest request.
     fn answered(&mut self, connection: usize, head: &[u8], tally: &mut Tally) -> Result<Outcome, RawError>;
     /// Whether the connection has something to ask for.

@@ -98,8 +98,6 @@ impl Load for Fetching {
         [self.lanes[connection].request(), &[]]
     }
 
-    fn sent(&mut self, _connection: usize) {}
-
     fn answered(&mut self, connection: usize, head: &[u8], tally: &mut Tally) -> Result<Outcome, RawError> {
         let lane = &mut self.lanes[connection];
         let fetched = wire::fetched(head).ok_or(RawError::Malformed("Fetch"))?;
@@ -146,8 +144,6 @@ impl Load for Tailing {
     fn request(&mut self, connection: usize, _begins: bool) -> [&[u8]; 2] {
         [self.lanes[connection].request(), &[]]
     }
-
-    fn sent(&mut self, _connection: usize) {}
 
     fn answered(&mut self, connection: usize, head: &[u8], tally: &mut Tally) -> Result<Outcome, RawError> {
         let arrived_ns = wall_ns();

@@ -69,8 +69,6 @@ impl Load for Seeking {
         [&self.places[self.at[connection]].request, &[]]
     }
 
-    fn sent(&mut self, _connection: usize) {}
-
     fn answered(&mut self, connection: usize, head: &[u8], _tally: &mut Tally) -> Result<Outcome, RawError> {
         let at = &mut self.at[connection];
         let wanted = self.places[*at].offset;
