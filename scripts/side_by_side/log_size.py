@@ -23,7 +23,8 @@ from .scale import lead_all, most_descriptors, note
 GB = (0.1, 1, 10, 100)
 SEGMENTS = {"1 GiB": "1GiB", "16 MiB": "16MiB"}
 TOPIC = "long"
-ONE = "--conns 1 --warm 0.5"
+ONE = "--conns 1"
+WARM_S = {KRINGLE: 0.5, KAFKA: 4}  # a JVM that was just started has to compile what is measured
 # Every second batch is a small one: an answer has that batch and no other, and its bytes weigh little beside the look-up.
 ANYWHERE = f"{ONE} --every 2 --before {{records}}"
 ROWS = {
@@ -82,7 +83,7 @@ class Log:
         try:
             lead_all(made, broker, TOPIC, 1)
             for name, (what, options) in ROWS.items():
-                got = load.run(what, broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs}")
+                got = load.run(what, broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs} --warm {WARM_S[self.kind]}")
                 if "failed" in got or got["errors"]:
                     made.warn(f"{self.kind}, {self.gb:g} GB in segments of {self.segments}, {name}: {got}")
                     continue
