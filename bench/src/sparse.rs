@@ -1,7 +1,7 @@
 //! `kringle-bench sparse-log`: a long log on a small disk, to see what its length costs a broker.
 //!
-//! A batch of 508 KiB with one value of zeros, of which the file keeps only the header, and a batch of 4 KiB take turns; so 100 GB take
-//! 1.6 GB of disk and are a whole Kafka log: offsets without gaps, checksums that are right, both indexes by the rule of
+//! A batch of 1020 KiB with one value of zeros, of which the file keeps only the header, and a batch of 4 KiB take turns; so 100 GB take
+//! 0.8 GB of disk and are a whole Kafka log: offsets without gaps, checksums that are right, both indexes by the rule of
 //! `index.interval.bytes`, a timestamp a millisecond after the one before. It is laid into the directory of a partition of a broker that was
 //! stopped cleanly and takes the place of what was there. Nothing is synced: it is no data of anyone's.
 //!
@@ -21,7 +21,7 @@ use crate::machine::unix_ms;
 use crate::units::parse_size;
 
 /// The two batches that take turns. Multiples of a block, so that each header touches one.
-const BATCH_BYTES: [usize; 2] = [508 << 10, 4 << 10];
+const BATCH_BYTES: [usize; 2] = [1020 << 10, 4 << 10];
 /// `index.interval.bytes`, where nobody has set it.
 const INDEX_INTERVAL_BYTES: usize = 4096;
 /// What the checksum covers begins here.
@@ -222,16 +222,16 @@ mod tests {
         assert!(matches!(lay(&args), Err(SparseError::NotStopped)));
         std::fs::write(home.path().join(".kafka_cleanshutdown"), "").expect("written");
         let laid = lay(&args).expect("laid");
-        assert_eq!((laid.next_offset, laid.bytes, laid.segments), (20, 5 << 20, 3));
+        assert_eq!((laid.next_offset, laid.bytes, laid.segments), (10, 5 << 20, 3));
         let kinds = ["log", "index", "timeindex"];
         let before = files(&dir, &kinds);
         assert_eq!(before.len(), 9);
         let now_ms = i64::try_from(unix_ms()).expect("today");
         let how = OpenLog::new(TopicPartition::new("long", 0), Uuid::METADATA_TOPIC_ID, LogConfig::default(), now_ms);
         let log = PartitionLog::open(&Fs::real(), &dir, OpenLog { clean: false, ..how }).expect("opened");
-        assert_eq!(log.log_end_offset(), 20);
+        assert_eq!(log.log_end_offset(), 10);
         assert_eq!(files(&dir, &kinds), before, "nothing was cut, no entry was missing or too much");
         let checkpoint = read_offsets(&Fs::real(), &home.path().join("recovery-point-offset-checkpoint"));
-        assert_eq!(checkpoint.expect("written").get(&TopicPartition::new("long", 0)), Some(&20));
+        assert_eq!(checkpoint.expect("written").get(&TopicPartition::new("long", 0)), Some(&10));
     }
 }

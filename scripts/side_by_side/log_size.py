@@ -84,7 +84,7 @@ class Log:
             lead_all(made, broker, TOPIC, 1)
             for name, (what, options) in ROWS.items():
                 got = load.run(what, broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs} --warm {WARM_S[self.kind]}")
-                if "failed" in got or got["errors"]:
+                if "failed" in got or got["errors"] or not got["reqs_per_s"]:
                     made.warn(f"{self.kind}, {self.gb:g} GB in segments of {self.segments}, {name}: {got}")
                     continue
                 one[name] = {"cpu_us": 1e6 * got["cpu_s"] / (got["reqs_per_s"] * got["secs"]), "p50_us": got["p50_us"], "p99_us": got["p99_us"]}
