@@ -14,7 +14,7 @@ use crate::error::ReadError;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::records::{DECODED_LIMIT_BYTES, try_for_each_record};
 use crate::scan::{LOOKUP_BYTES, Window};
-use crate::segment::{Kind, Newest, SegmentFiles, locate, open_time_index, path};
+use crate::segment::{Kind, KnownNewest, Newest, SegmentFiles, locate, newest_of, open_time_index, path};
 
 /// A record found by its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) struct ReaderSegment {
     pub(crate) base_offset: i64,
     pub(crate) end_offset: i64,
     pub(crate) size: u64,
-    pub(crate) newest: Option<Newest>,
+    pub(crate) newest: KnownNewest,
     /// The active segment's files; others are opened when needed.
     pub(crate) open: Option<(File, OffsetIndex, TimeIndex)>,
 }
@@ -73,15 +73,11 @@ impl LogReader {
 
     /// The newest timestamp of a segment; `None` if it has none or is gone.
     fn newest(&self, segment: &ReaderSegment) -> Result<Option<Newest>, ReadError> {
-        let newest = match segment.newest {
-            Some(newest) => Some(newest),
-            None => match self.times(segment).and_then(|times| times.last()) {
-                Ok(last) => last.map(|(timestamp, offset)| Newest { timestamp, offset }),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(self.failed(segment)(e)),
-            },
-        };
-        Ok(newest.filter(|newest| newest.timestamp >= 0))
+        match newest_of(&segment.newest, || self.times(segment)) {
+            Ok(newest) => Ok(Some(newest).filter(|newest| newest.timestamp >= 0)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.failed(segment)(e)),
+        }
     }
 
     /// The first record, from the log start on, whose timestamp is `timestamp` or later (ListOffsets by time).

@@ -3,10 +3,10 @@
 //! The last segment is [`ActiveSegment`], with everything open and the last batches remembered. All before it are
 //! [`SealedSegment`]s: a few words in memory each; their files are opened when someone reads there ([`SegmentFiles`]).
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use kringle_runtime::{File, Fs, Open};
 
@@ -65,13 +65,25 @@ impl Newest {
     pub(crate) const NONE: Newest = Newest { timestamp: -1, offset: -1 };
 }
 
+/// The newest timestamp of a sealed segment, once somebody has asked for it. The log and all pictures of it share it, so that a look-up
+/// by time goes to the disk once for each segment and not once for each segment and look-up.
+pub(crate) type KnownNewest = Arc<OnceLock<Newest>>;
+
+/// What is known, or the last entry of the time index. An error is not remembered.
+pub(crate) fn newest_of(known: &KnownNewest, times: impl FnOnce() -> io::Result<TimeIndex>) -> io::Result<Newest> {
+    if let Some(newest) = known.get() {
+        return Ok(*newest);
+    }
+    let last = times()?.last()?;
+    Ok(*known.get_or_init(|| last.map_or(Newest::NONE, |(timestamp, offset)| Newest { timestamp, offset })))
+}
+
 /// A segment that is written no more.
 #[derive(Debug)]
 pub(crate) struct SealedSegment {
     pub(crate) base_offset: i64,
     pub(crate) size: u64,
-    /// Filled when first asked for.
-    pub(crate) newest: Cell<Option<Newest>>,
+    pub(crate) newest: KnownNewest,
     pub(crate) has_aborted_txns: bool,
 }
 

@@ -41,6 +41,22 @@ fn the_first_record_at_or_after_a_time_is_found_within_its_batch() {
 }
 
 #[test]
+fn the_disk_is_asked_once_for_the_newest_time_of_a_sealed_segment() {
+    let bench = Bench::new(LogConfig { segment_bytes: 1000, segment_ms: i64::MAX, ..LogConfig::default() });
+    let mut log = bench.open();
+    for i in 0..50 {
+        log.append(batch_at(NOW - i, 1, 100), 0, Acks::Leader, NOW).unwrap();
+    }
+    drive(&mut log);
+    close(log);
+    let log = bench.open();
+    let newest = log.reader().max_timestamp().unwrap().unwrap();
+    assert_eq!((newest.offset, newest.timestamp), (0, NOW));
+    bench.fs.remove_file(bench.path("00000000000000000000.timeindex")).unwrap();
+    assert_eq!(log.reader().max_timestamp().unwrap().unwrap(), newest, "another picture of the same log");
+}
+
+#[test]
 fn times_that_go_back_still_find_the_first_record_late_enough() {
     let bench = Bench::new(LogConfig { index_interval_bytes: 0, ..LogConfig::default() });
     let mut log = bench.open();

@@ -4,7 +4,6 @@
 //! finished or undone, and the loaded parts ([`super::recover`]) become a log. Blocking; many partitions may be opened at once on as
 //! many threads.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::config::LogConfig;
 use crate::epochs::LeaderEpochs;
 use crate::error::LogError;
 use crate::index::OffsetIndex;
-use crate::segment::{Kind, Newest, SealedSegment};
+use crate::segment::{Kind, KnownNewest, Newest, SealedSegment};
 use crate::topic_partition::TopicPartition;
 
 use super::append::{Staging, Tail};
@@ -105,7 +104,7 @@ impl PartitionLog {
             .map(|(base_offset, found)| SealedSegment {
                 base_offset: *base_offset,
                 size: found.log.unwrap_or(0),
-                newest: Cell::new(None),
+                newest: KnownNewest::default(),
                 has_aborted_txns: found.txns,
             })
             .collect();

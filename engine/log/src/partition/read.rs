@@ -1,7 +1,7 @@
 //! Reading: which bytes of which file answer a fetch. Short reads of headers only, and none at the tail.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kringle_runtime::{File, Fs, Open};
 
@@ -232,14 +232,14 @@ impl PartitionLog {
                     base_offset: segment.base_offset,
                     end_offset,
                     size: segment.size,
-                    newest: segment.newest.get(),
+                    newest: Arc::clone(&segment.newest),
                     open: None,
                 },
                 None => ReaderSegment {
                     base_offset: self.active.base_offset,
                     end_offset,
                     size: self.active.size,
-                    newest: Some(self.active.newest),
+                    newest: Arc::new(OnceLock::from(self.active.newest)),
                     open: Some((self.active.log.clone(), self.active.offsets.clone(), self.active.times.clone())),
                 },
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kringle_runtime::Fs;
 
 use crate::error::ReadError;
-use crate::segment::{Kind, Newest, open_time_index, path};
+use crate::segment::{Kind, Newest, newest_of, open_time_index, path};
 
 use super::write::InFlight;
 use super::{PartitionLog, State};
@@ -150,13 +150,8 @@ impl PartitionLog {
             None => (self.active.base_offset, self.active.newest),
             Some(segment) => (
                 segment.base_offset,
-                segment.newest.get().unwrap_or_else(|| {
-                    let last = open_time_index(&self.fs, &self.dir, segment.base_offset).and_then(|index| index.last());
-                    let newest =
-                        last.ok().flatten().map_or(Newest::NONE, |(timestamp, offset)| Newest { timestamp, offset });
-                    segment.newest.set(Some(newest));
-                    newest
-                }),
+                newest_of(&segment.newest, || open_time_index(&self.fs, &self.dir, segment.base_offset))
+                    .unwrap_or(Newest::NONE),
             ),
         };
         if newest.timestamp >= 0 {

@@ -1,8 +1,8 @@
 //! Rolling: the active segment is sealed, the next one made.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use kringle_runtime::{File, Fs, Open};
 
@@ -156,7 +156,7 @@ impl PartitionLog {
         self.sealed.push_back(SealedSegment {
             base_offset: old.base_offset,
             size: old.size,
-            newest: Cell::new(Some(old.newest)),
+            newest: Arc::new(OnceLock::from(old.newest)),
             has_aborted_txns: old.has_aborted_txns,
         });
         Ok(self.progressed())
