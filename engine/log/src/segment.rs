@@ -212,6 +212,11 @@ impl ActiveSegment {
         }
     }
 
+    /// Bytes of zeros behind the last batch.
+    pub(crate) fn runway_bytes(&self) -> u64 {
+        self.runway_end.saturating_sub(self.size)
+    }
+
     /// A batch now stands at the end of the file.
     pub(crate) fn wrote(&mut self, header: &BatchHeader, interval_bytes: u32) {
         let (position, size) = (self.size, header.size_bytes());

@@ -66,7 +66,7 @@ impl Seal {
             offsets: active.offsets.clone(),
             times: active.times.clone(),
             newest: active.newest,
-            trim: active.preallocated || active.runway_end > active.size,
+            trim: active.preallocated || active.runway_bytes() > 0,
         }
     }
 
@@ -129,7 +129,7 @@ impl PartitionLog {
             snapshot: roll.snapshot.clone(),
             epochs,
             preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
-            sync_first: self.runway_bytes() > 0
+            sync_first: self.active.runway_bytes() > 0
                 || self
                     .unsynced
                     .first_undurable_all(self.offsets.durable)

@@ -92,7 +92,7 @@ impl PartitionLog {
 
     /// Bytes of zeros behind the log end.
     pub fn runway_bytes(&self) -> u64 {
-        self.active.runway_end.saturating_sub(self.active.size)
+        self.active.runway_bytes()
     }
 
     fn runway_is_possible(&self) -> bool {

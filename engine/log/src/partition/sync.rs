@@ -36,11 +36,6 @@ impl SyncJob {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
-    /// Bytes that were written to the active segment since the last sync.
-    pub fn tail_bytes(&self) -> u64 {
-        self.tail.as_ref().map_or(0, |tail| tail.to - tail.from)
-    }
-
     /// Syncs file by file, on this thread.
     pub fn run_inline(&self) -> io::Result<()> {
         self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)).try_for_each(File::sync_data)
