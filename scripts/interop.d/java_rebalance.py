@@ -49,8 +49,9 @@ def create(topic, partitions):
 
 
 def producer(topic, count, per_second):
+    """With keys, because records without keys stay on one partition until a batch is full: in ten seconds some get none."""
     return tools.Running(f"{topic}.producer", "verifiable-producer", *SERVER, "--topic", topic, "--max-messages", count,
-                         "--throughput", per_second, "--acks", "-1")
+                         "--throughput", per_second, "--acks", "-1", "--repeating-keys", 60)
 
 
 def balanced(consumers, partitions):
