@@ -31,8 +31,10 @@ pub(crate) trait Turns {
 pub(crate) enum Park {
     /// Do not wait.
     No,
-    /// Wait until something happens, at most so long (`None`: for ever).
-    Until(Option<Duration>),
+    /// Wait until something happens.
+    Forever,
+    /// Wait until something happens, at most until the deadline.
+    Until { now: Time, deadline: Time },
 }
 
 /// The clocks of a node.
@@ -84,7 +86,7 @@ pub(crate) fn run(rt: &Rt, driver: &impl Turns, clock: Clock, main: LocalBoxFutu
         if !driver.has_completions() && queue.park() {
             count(&inner.counters.parks, 1);
             let nearest = executor.timers().borrow().nearest();
-            driver.enter(Park::Until(nearest.map(|deadline| deadline - end)));
+            driver.enter(nearest.map_or(Park::Forever, |deadline| Park::Until { now: end, deadline }));
             queue.unpark();
         } else {
             driver.enter(Park::No);

@@ -8,7 +8,7 @@
 //! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all.
 //!
 //! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
-//! ready, at most until the nearest timer; reap.
+//! ready, at most until the nearest timer (`alarm`); reap.
 //!
 //! **Ownership.** A slot is freed by the terminal completion and by nothing else. Dropping a future makes its slot an orphan; if
 //! the operation may wait for a peer it is cancelled too. So the kernel never writes into freed memory, never reads it,
@@ -26,6 +26,7 @@
 //! submission queue is flushed at once. Completions that do not fit are kept by the kernel (NODROP) and come with the next
 //! enter. When all receive buffers are in use, a receive waits for data and then takes a buffer of its own.
 
+mod alarm;
 pub(crate) mod buffers;
 mod file;
 pub(crate) mod op;
@@ -40,19 +41,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{IoUring, opcode, squeue};
 
 use crate::real::helpers::Helpers;
 use crate::real::run::{Park, Turns};
+use crate::ring::alarm::Alarm;
 use crate::ring::buffers::Buffers;
 use crate::ring::op::{OpKey, Ops, Vectors};
 use crate::stats::{Counters, count};
+use crate::time::Time;
 
 /// User data of the read of the bell.
 const BELL: u64 = u64::MAX;
 /// User data of entries whose completion says nothing new.
 const IGNORED: u64 = u64::MAX - 1;
+/// User data of the alarm.
+const ALARM: u64 = u64::MAX - 2;
+/// How long a closing ring waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Vectors kept for later operations.
 const KEEP_VECTORS: usize = 64;
 
@@ -83,6 +90,7 @@ pub(crate) struct RingInner {
     bell_count: Cell<Box<u64>>,
     bell: Arc<OwnedFd>,
     bell_armed: Cell<bool>,
+    alarm: Alarm,
     /// The bell is not armed again.
     closing: Cell<bool>,
     /// Entries that found the submission queue full and the kernel unwilling.
@@ -124,6 +132,7 @@ impl Ring {
                 bell_count: Cell::new(Box::new(0)),
                 bell,
                 bell_armed: Cell::new(false),
+                alarm: Alarm::default(),
                 closing: Cell::new(false),
                 backlog: RefCell::default(),
                 vectors: RefCell::default(),
@@ -252,6 +261,12 @@ impl Turns for RingInner {
     /// Submits what is queued. With `park`, waits for a completion; without, takes in what the kernel has.
     fn enter(&self, park: Park) {
         self.flush_backlog();
+        if let Park::Until { now, deadline } = park
+            && let Some(entry) = self.alarm.set(now, deadline)
+        {
+            // SAFETY: it names no descriptor, and the alarm keeps the memory for as long as there is a ring.
+            unsafe { self.push(&entry) };
+        }
         let mut uring = self.uring.borrow_mut();
         let result = match park {
             Park::No => {
@@ -263,16 +278,12 @@ impl Turns for RingInner {
                 }
                 uring.submit()
             }
-            Park::Until(None) => uring.submit_and_wait(1),
-            Park::Until(Some(longest)) => {
-                let longest = Timespec::from(longest);
-                uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&longest))
-            }
+            Park::Forever | Park::Until { .. } => uring.submit_and_wait(1),
         };
         count(&self.counters.enters, 1);
         match result.map_err(|e| (e.raw_os_error(), e)) {
-            // Time is up; a signal; the kernel wants completions reaped or memory freed before it takes more.
-            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {}
+            // A signal; the kernel wants completions reaped or memory freed before it takes more.
+            Ok(_) | Err((Some(libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {}
             Err((_, e)) => panic!("io_uring_enter failed: {e}"),
         }
     }
@@ -290,6 +301,7 @@ impl Turns for RingInner {
             count(&self.counters.completions, 1);
             match completion.user_data() {
                 IGNORED => {}
+                ALARM => self.alarm.rang(),
                 BELL => {
                     self.bell_armed.set(false);
                     if !self.closing.get() {
@@ -318,7 +330,7 @@ impl Turns for RingInner {
         // SAFETY: a cancellation names no memory and no descriptor.
         unsafe { self.push(&all) };
         while self.bell_armed.get() || self.ops.borrow().has_unfinished() {
-            self.enter(Park::Until(Some(Duration::from_millis(100))));
+            self.enter(Park::Until { now: Time::ZERO, deadline: Time::ZERO + LOOK_AGAIN });
             self.reap();
         }
     }

@@ -54,9 +54,9 @@ impl Poller {
     pub(crate) fn wait(&self, park: Park) {
         let found = match park {
             Park::No => self.wait_plainly(EpollTimeout::ZERO),
-            Park::Until(None) => self.wait_plainly(EpollTimeout::NONE),
-            Park::Until(Some(longest)) if self.precise.get() => self.wait_precisely(longest),
-            Park::Until(Some(longest)) => self.wait_plainly(whole_ms(longest)),
+            Park::Forever => self.wait_plainly(EpollTimeout::NONE),
+            Park::Until { now, deadline } if self.precise.get() => self.wait_precisely(deadline - now),
+            Park::Until { now, deadline } => self.wait_plainly(whole_ms(deadline - now)),
         };
         match found {
             Ok(found) => self.found.set(found),
@@ -124,6 +124,7 @@ fn whole_ms(longest: Duration) -> EpollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Time;
     use std::time::Instant;
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         for precise in [true, false] {
             poller.precise.set(precise);
             let start = Instant::now();
-            poller.wait(Park::Until(Some(Duration::from_micros(300))));
+            poller.wait(Park::Until { now: Time::ZERO, deadline: Time::ZERO + Duration::from_micros(300) });
             assert!(start.elapsed() >= Duration::from_micros(300));
             assert_eq!(poller.found(), 0);
         }
