@@ -64,6 +64,19 @@ fn above_max_connections_per_ip_who_comes_is_closed() {
 }
 
 #[test]
+fn a_connection_without_a_request_is_closed_and_one_that_waits_for_an_answer_is_not() {
+    let broker = TestBroker::start_with(&["connections.max.idle.ms=300", "num.partitions=1"]);
+    let mut busy = broker.connect();
+    busy.create_topic("t", 1);
+    let mut idle = broker.connect();
+    ask_something(&mut idle);
+    // Two and a half times as long as a connection may be idle: had it been closed, there would be no answer.
+    let (error, _, records) = busy.fetch("t", 0, 0, 750);
+    assert_eq!((error, records.len()), (0, 0));
+    assert!(idle.is_closed());
+}
+
+#[test]
 fn a_frame_of_the_greatest_length_is_read_and_a_longer_one_closes_the_connection() {
     let broker = TestBroker::start_with(&["socket.request.max.bytes=1000", ADMIN]);
     // ApiVersions v0 has no body: what follows is not looked at.

@@ -7,7 +7,7 @@
 //! - [`ApiKey`], [`api_table`]: which APIs and versions there are, and their headers
 //! - [`ErrorCode`]: errors with Kafka's names and messages
 //! - [`metadata_record`], [`coordinator_records`]: what Kafka keeps in its own logs
-//! - [`produce_view`]: the hottest request without an allocation
+//! - [`produce_view`], [`produce_answer`]: the hottest request and its answer without an allocation
 //! - [`dynamic`]: any message by name, as a tree
 
 mod api_key;
@@ -17,6 +17,7 @@ pub mod dynamic;
 mod error_code;
 mod message;
 pub mod metadata_record;
+pub mod produce_answer;
 pub mod produce_view;
 mod reader;
 mod records;

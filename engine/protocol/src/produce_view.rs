@@ -1,11 +1,12 @@
-//! [`ProduceView`]: a Produce request read in place, without an allocation.
+//! [`ProduceView`]: a Produce request read in place; one about a single partition without an allocation.
 //!
-//! [`ProduceView::parse`] walks the whole request once and refuses it if any of it is malformed; the partitions are then
-//! read from the same bytes as they are asked for. Same bounds as the owned `ProduceRequest`, and equal to it (tested).
+//! [`ProduceView::parse`] walks the request once and refuses it if any of it is malformed. Names and records are slices of the
+//! frame. Same bounds as the owned `ProduceRequest`, and equal to it (tested).
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::codec::{Codec, Ctx};
 use crate::message::Message;
@@ -14,7 +15,7 @@ use crate::reader::{DecodeError, MAX_STRING_BYTES, Reader, Width};
 use crate::uuid::Uuid;
 
 /// From this version on topics are named by their id.
-const TOPIC_ID_VERSION: i16 = 13;
+pub(crate) const TOPIC_ID_VERSION: i16 = 13;
 
 /// Granted, of a request's memory, to what the broker keeps of each topic and partition while it works on the request: the
 /// smallest takes a few bytes on the wire.
@@ -23,14 +24,11 @@ const MEMORY_PER_ELEMENT_BYTES: usize = 256;
 /// A well-formed Produce request.
 #[derive(Debug, Clone)]
 pub struct ProduceView {
-    c: Ctx,
     transactional_id: Option<Bytes>,
     acks: i16,
     timeout_ms: i32,
-    /// Stands on the first topic.
-    topics: Reader,
     topic_count: usize,
-    partition_count: usize,
+    partitions: SmallVec<[PartitionView; 1]>,
     trailing: usize,
 }
 
@@ -48,7 +46,9 @@ impl TopicRef {
     #[must_use]
     pub fn name(&self) -> Option<Cow<'_, str>> {
         match self {
-            TopicRef::Name(name) => Some(String::from_utf8_lossy(name)),
+            TopicRef::Name(name) => {
+                Some(str::from_utf8(name).map_or_else(|_| String::from_utf8_lossy(name), Cow::Borrowed))
+            }
             TopicRef::Id(_) => None,
         }
     }
@@ -82,29 +82,19 @@ impl ProduceView {
         let acks = r.i16()?;
         let timeout_ms = r.i32()?;
         let topic_count = array(r, c, crate::produce_request::TopicProduceData::min_len(c))?;
-        let mut view = ProduceView {
-            c,
-            transactional_id,
-            acks,
-            timeout_ms,
-            topics: r.clone(),
-            topic_count,
-            partition_count: 0,
-            trailing: 0,
-        };
-        for _ in 0..topic_count {
+        let mut partitions = SmallVec::new();
+        for topic_index in 0..topic_count {
             r.charge(MEMORY_PER_ELEMENT_BYTES)?;
-            let (_, partitions) = topic(r, c)?;
-            r.charge(partitions.saturating_mul(MEMORY_PER_ELEMENT_BYTES))?;
-            for _ in 0..partitions {
-                partition(r, c)?;
+            let (topic, partition_count) = topic(r, c)?;
+            r.charge(partition_count.saturating_mul(MEMORY_PER_ELEMENT_BYTES))?;
+            for _ in 0..partition_count {
+                let (index, records) = partition(r, c)?;
+                partitions.push(PartitionView { topic_index, topic: topic.clone(), index, records });
             }
             r.skip_tags(c)?;
-            view.partition_count += partitions;
         }
         r.skip_tags(c)?;
-        view.trailing = r.remaining();
-        Ok(view)
+        Ok(ProduceView { transactional_id, acks, timeout_ms, topic_count, partitions, trailing: r.remaining() })
     }
 
     /// The transaction's name, malformed UTF-8 replaced.
@@ -131,12 +121,6 @@ impl ProduceView {
         self.topic_count
     }
 
-    /// How many partitions the request has.
-    #[must_use]
-    pub fn partition_count(&self) -> usize {
-        self.partition_count
-    }
-
     /// Bytes behind the request.
     #[must_use]
     pub fn trailing(&self) -> usize {
@@ -145,53 +129,13 @@ impl ProduceView {
 
     /// The partitions, in the order of the request.
     #[must_use]
-    pub fn partitions(&self) -> Partitions {
-        Partitions { c: self.c, r: self.topics.clone(), topics_begun: 0, topics: self.topic_count, current: None }
+    pub fn partitions(&self) -> &[PartitionView] {
+        &self.partitions
     }
-}
 
-/// Iterator over the partitions of a [`ProduceView`].
-#[derive(Debug)]
-pub struct Partitions {
-    c: Ctx,
-    r: Reader,
-    topics_begun: usize,
-    topics: usize,
-    /// The topic being read, and how many of its partitions are left.
-    current: Option<(TopicRef, usize)>,
-}
-
-impl Iterator for Partitions {
-    type Item = PartitionView;
-
-    fn next(&mut self) -> Option<PartitionView> {
-        let next = self.read();
-        debug_assert!(next.is_ok(), "parse walked over the same bytes");
-        next.ok().flatten()
-    }
-}
-
-impl Partitions {
-    fn read(&mut self) -> Result<Option<PartitionView>, DecodeError> {
-        loop {
-            match &mut self.current {
-                None if self.topics_begun == self.topics => return Ok(None),
-                None => {
-                    self.current = Some(topic(&mut self.r, self.c)?);
-                    self.topics_begun += 1;
-                }
-                Some((_, 0)) => {
-                    self.r.skip_tags(self.c)?;
-                    self.current = None;
-                }
-                Some((topic, left)) => {
-                    *left -= 1;
-                    let (index, records) = partition(&mut self.r, self.c)?;
-                    let topic_index = self.topics_begun - 1;
-                    return Ok(Some(PartitionView { topic_index, topic: topic.clone(), index, records }));
-                }
-            }
-        }
+    /// The same, to keep.
+    pub fn into_partitions(self) -> impl Iterator<Item = PartitionView> {
+        self.partitions.into_iter()
     }
 }
 

@@ -145,6 +145,11 @@ impl Socket {
         }
     }
 
+    /// Sends as many of `bytes` as the socket takes now: `WouldBlock` when it is full (see [`Socket::writable`]).
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, socket => socket.try_send(bytes))
+    }
+
     /// Sends bytes of a file from the page cache without copying them (sendfile), as many as the socket takes now: `WouldBlock` when
     /// it is full (see [`Socket::writable`]), 0 when the file ends before `pos`. Blocks on pages that are not cached.
     pub fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {

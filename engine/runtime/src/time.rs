@@ -34,6 +34,11 @@ impl Time {
         self.0 / 1_000_000
     }
 
+    /// The point so long before this one, if the clock had started.
+    pub fn checked_sub(self, d: Duration) -> Option<Time> {
+        self.0.checked_sub(nanos(d)).map(Time)
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -9,10 +9,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kringle_protocol::ApiKey;
-use kringle_runtime::{Notify, Socket};
+use kringle_runtime::{Notify, Socket, Time};
 
 use super::frame::{FrameError, FrameReader};
 use super::response::{Outgoing, Response};
@@ -24,6 +25,10 @@ use crate::shard::Shard;
 
 /// Answers a connection may have in work or unsent; a client that pipelines more waits in its socket.
 const MAX_PIPELINED: usize = 128;
+
+/// Looks at idle connections within `connections.max.idle.ms`: so much later than that, at most, they are closed.
+const IDLE_LOOKS: u32 = 10;
+const LONGEST_IDLE_LOOK: Duration = Duration::from_secs(10);
 
 /// What the requests of one connection have in common.
 pub(crate) struct Connection {
@@ -38,6 +43,8 @@ pub(crate) struct Connection {
     /// Queued, being finished or being sent.
     outstanding: Cell<usize>,
     changed: Notify,
+    /// Since when the next request is waited for; `None` while one is worked on.
+    waits_since: Cell<Option<Time>>,
     closing: Cell<bool>,
     /// Nothing more is read, but what was taken is still answered.
     draining: Cell<bool>,
@@ -64,8 +71,6 @@ enum End {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Refused(#[from] Close),
-    #[error("idle for longer than connections.max.idle.ms")]
-    Idle,
     #[error("the broker closes it")]
     Closing,
 }
@@ -77,7 +82,7 @@ impl End {
             End::Refused(why) => {
                 matches!(why, Close::UnknownApi(_) | Close::UnknownVersion { .. } | Close::Decode(_))
             }
-            End::Idle | End::Closing => false,
+            End::Closing => false,
         }
     }
 }
@@ -93,6 +98,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
         queue: RefCell::default(),
         outstanding: Cell::new(0),
         changed: Notify::new(),
+        waits_since: Cell::new(None),
         closing: Cell::new(false),
         draining: Cell::new(false),
         shard: shard.clone(),
@@ -115,6 +121,21 @@ pub(crate) async fn serve(shard: Rc<Shard>, socket: Socket, listener: ListenerId
     shard.connection_ended();
 }
 
+/// Closes idle connections, for the life of the shard: one look at all of them now and then costs less than a timer for each request.
+pub(crate) async fn close_idle(shard: Rc<Shard>) {
+    let max_idle = shard.node.config.connections_max_idle;
+    if max_idle == Duration::MAX {
+        return;
+    }
+    let period = (max_idle / IDLE_LOOKS).clamp(Duration::from_millis(1), LONGEST_IDLE_LOOK);
+    loop {
+        shard.rt.sleep(period).await;
+        let Some(limit) = shard.rt.now().checked_sub(max_idle) else { continue };
+        let all: Vec<Rc<Connection>> = shard.connections.borrow().values().cloned().collect();
+        all.iter().for_each(|connection| connection.close_if_idle(limit));
+    }
+}
+
 impl Connection {
     /// The broker stops: closes the connection once the produces it has taken are answered. A producer that lost such an
     /// answer would send again what is in the log already. Whatever else waits, a long poll above all, ends now.
@@ -124,6 +145,14 @@ impl Connection {
         }
         self.draining.set(true);
         self.socket.stop_receiving();
+    }
+
+    /// Closes the connection if it has waited for a request since `limit` or longer.
+    fn close_if_idle(&self, limit: Time) {
+        if self.waits_since.get().is_some_and(|since| since <= limit) {
+            tracing::debug!(peer = %self.peer, "connection ends: idle for longer than connections.max.idle.ms");
+            self.close();
+        }
     }
 
     /// Ends both tasks; safe to call twice.
@@ -144,8 +173,9 @@ impl Connection {
         let max = shard.node.config.socket_request_max_bytes;
         let mut frames = FrameReader::new(shard.rt.clone(), self.socket.clone(), shard.budget.clone(), max);
         loop {
-            let frame =
-                shard.rt.timeout(shard.node.config.connections_max_idle, frames.next()).await.ok_or(End::Idle)??;
+            self.waits_since.set(Some(shard.rt.now()));
+            let frame = frames.next().await?;
+            self.waits_since.set(None);
             // Before the request, not after: what has arrived but is not begun must not happen when nobody will be told.
             if self.closing.get() || self.draining.get() {
                 return Err(End::Closing);
@@ -206,7 +236,10 @@ impl Connection {
 
     /// Answers that are ready in the same turn leave as one send. How many there were.
     async fn send_what_is_ready(&self) -> Result<usize, Close> {
-        let mut outgoing = Outgoing::default();
+        if !self.queue.borrow().front().is_some_and(Queued::is_ready) {
+            return Ok(0);
+        }
+        let mut outgoing = Outgoing::new(self.shard.take_answer_room());
         let mut answers = 0;
         let mut end = Ok(());
         while end.is_ok() && answers < MAX_PIPELINED {
@@ -217,14 +250,9 @@ impl Connection {
                 Queued::Produce(produce) => end = produce.answer(&self.shard, &mut outgoing),
             }
         }
-        let pieces = outgoing.into_pieces();
-        if !pieces.is_empty() {
-            send::pieces(&self.shard, &self.socket, pieces).await.map_err(Close::Send)?;
-        }
-        if answers > 0 {
-            self.outstanding.set(self.outstanding.get() - answers);
-            self.changed.notify_all();
-        }
+        send::all(&self.shard, &self.socket, outgoing.leave()).await.map_err(Close::Send)?;
+        self.outstanding.set(self.outstanding.get() - answers);
+        self.changed.notify_all();
         end.map(|()| answers)
     }
 

@@ -5,6 +5,9 @@ use kringle_protocol::{ApiKey, Cut, EncodeError, Message, Writer, response_heade
 use kringle_runtime::File;
 use smallvec::SmallVec;
 
+/// Room that most answers find enough.
+const ANSWER_BYTES: usize = 256;
+
 /// Record bytes that stay in their segment file until the socket takes them.
 #[derive(Clone)]
 pub(crate) struct FileSlice {
@@ -37,7 +40,9 @@ impl Response {
         slices: Vec<FileSlice>,
     ) -> Result<Response, EncodeError> {
         let external = slices.iter().map(|slice| slice.len).sum();
-        let (memory, cuts) = frame(BytesMut::with_capacity(256), key, version, correlation_id, body, external)?;
+        let write = |writer: &mut Writer| body.encode(writer, version);
+        let (memory, cuts) =
+            frame(BytesMut::with_capacity(ANSWER_BYTES), key, version, correlation_id, write, external)?;
         assert_eq!(cuts.len(), slices.len(), "every external place has its file slice");
         let mut memory = memory.freeze();
         let mut pieces = SmallVec::new();
@@ -55,13 +60,13 @@ impl Response {
     }
 }
 
-/// Writes the frame of `body` behind what `memory` holds. `external` bytes come from elsewhere, at the cuts.
-fn frame<M: Message>(
+/// Writes a frame behind what `memory` holds; its body is what `write` writes. `external` bytes come from elsewhere, at the cuts.
+fn frame(
     memory: BytesMut,
     key: ApiKey,
     version: i16,
     correlation_id: i32,
-    body: &M,
+    write: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
     external: usize,
 ) -> Result<(BytesMut, Vec<Cut>), EncodeError> {
     let start = memory.len();
@@ -71,7 +76,7 @@ fn frame<M: Message>(
     if response_header_version(key, version) >= 1 {
         writer.empty_tags();
     }
-    body.encode(&mut writer, version)?;
+    write(&mut writer)?;
     let (mut memory, cuts) = writer.finish();
     let length = i32::try_from(memory.len() - start - 4 + external).map_err(|_| EncodeError::TooLong)?;
     memory[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -79,26 +84,40 @@ fn frame<M: Message>(
 }
 
 /// Answers of one connection that leave together.
-#[derive(Default)]
 pub(crate) struct Outgoing {
     pieces: Vec<Piece>,
     /// Small answers, one behind the other: they cost one buffer and one slice of the send.
     memory: BytesMut,
 }
 
+/// Whole answers as they go out.
+pub(crate) enum Leaving {
+    /// All of it is here.
+    Memory(BytesMut),
+    /// In this order.
+    Pieces(Vec<Piece>),
+}
+
 impl Outgoing {
-    /// Adds an answer without file slices.
+    /// Answers that are put together in `room`.
+    pub(crate) fn new(room: BytesMut) -> Outgoing {
+        debug_assert!(room.is_empty());
+        Outgoing { pieces: Vec::new(), memory: room }
+    }
+
+    /// Adds an answer whose body `write` writes.
     ///
     /// # Errors
-    /// As of [`Response::encode`].
-    pub(crate) fn encode<M: Message>(
+    /// Of `write`; or the answer is too long.
+    pub(crate) fn encode_with(
         &mut self,
         key: ApiKey,
         version: i16,
         correlation_id: i32,
-        body: &M,
+        write: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        let (memory, cuts) = frame(std::mem::take(&mut self.memory), key, version, correlation_id, body, 0)?;
+        self.memory.reserve(ANSWER_BYTES);
+        let (memory, cuts) = frame(std::mem::take(&mut self.memory), key, version, correlation_id, write, 0)?;
         assert!(cuts.is_empty(), "nothing comes from elsewhere");
         self.memory = memory;
         Ok(())
@@ -109,9 +128,12 @@ impl Outgoing {
         self.pieces.extend(response.pieces);
     }
 
-    pub(crate) fn into_pieces(mut self) -> Vec<Piece> {
+    pub(crate) fn leave(mut self) -> Leaving {
+        if self.pieces.is_empty() {
+            return Leaving::Memory(self.memory);
+        }
         self.end_memory();
-        self.pieces
+        Leaving::Pieces(self.pieces)
     }
 
     fn end_memory(&mut self) {

@@ -1,4 +1,4 @@
-//! Sends a response: memory by vectored send, file slices by zero copy from the page cache, cold ranges through the ring.
+//! Sends answers: memory by plain or vectored send, file slices by zero copy from the page cache, cold ranges through the ring.
 //!
 //! `sendfile` of a range that is not in the page cache would put the whole shard to sleep on the disk (Kafka's network
 //! threads suffer from that: KAFKA-7504). So every slice is first asked how much of it is cached; the cold rest is read
@@ -6,10 +6,10 @@
 
 use std::io;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use kringle_runtime::Socket;
 
-use super::response::{FileSlice, Piece};
+use super::response::{FileSlice, Leaving, Piece};
 use crate::shard::Shard;
 
 /// Bytes of one connection that leave by sendfile before the others get their turn.
@@ -18,8 +18,31 @@ const SENDFILE_TURN_BYTES: usize = 1 << 20;
 /// Bytes of a cold range read at once.
 const COLD_READ_BYTES: usize = 256 * 1024;
 
-/// Sends all pieces in order.
-pub(crate) async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -> io::Result<()> {
+/// Sends all of it.
+pub(crate) async fn all(shard: &Shard, socket: &Socket, leaving: Leaving) -> io::Result<()> {
+    match leaving {
+        Leaving::Pieces(pieces) => self::pieces(shard, socket, pieces).await,
+        Leaving::Memory(mut memory) => {
+            let sent = if memory.is_empty() { 0 } else { what_fits(socket, &memory)? };
+            if sent < memory.len() {
+                memory.advance(sent);
+                return socket.send(vec![memory.freeze()]).await;
+            }
+            shard.keep_answer_room(memory);
+            Ok(())
+        }
+    }
+}
+
+/// How many bytes the socket took at once.
+fn what_fits(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    match socket.try_send(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        sent => sent,
+    }
+}
+
+async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -> io::Result<()> {
     let mut memory: Vec<Bytes> = Vec::with_capacity(pieces.len());
     for piece in pieces {
         match piece {

@@ -137,13 +137,18 @@ impl Shard {
     pub(super) async fn append_loop(self: Rc<Self>) {
         loop {
             let seen = self.append_wanted.version();
-            let routes = self.to_append.take();
+            let mut routes = self.to_append.take();
             if routes.is_empty() {
                 self.append_wanted.wait_after(seen).await;
                 continue;
             }
-            for route in &routes {
-                self.append_all(route);
+            for route in routes.drain(..) {
+                self.append_all(&route);
+            }
+            let mut to_append = self.to_append.borrow_mut();
+            if to_append.is_empty() {
+                // Its room serves the next turn.
+                *to_append = routes;
             }
         }
     }

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::BytesMut;
 use kringle_protocol::Uuid;
 use kringle_runtime::{DetachedSocket, Notify, Receiver, Rt, Sender, oneshot};
 use rustc_hash::FxHashMap;
@@ -41,6 +42,9 @@ use metrics::{ShardMetrics, Snapshot, counter, gauge};
 use partition::Partition;
 use routes::Route;
 use topics::Topics;
+
+/// Answers larger than this leave in a buffer of their own.
+const ANSWER_ROOM_BYTES: usize = 64 << 10;
 
 /// What others send to a shard.
 pub(crate) enum Message {
@@ -119,6 +123,8 @@ pub(crate) struct Shard {
     /// Work for other shards, by shard; see `mail`.
     outbox: RefCell<Vec<Vec<Work>>>,
     mail_wanted: Notify,
+    /// Where answers are put together before they leave.
+    answer_room: Cell<BytesMut>,
     stopping: Cell<bool>,
 }
 
@@ -147,6 +153,7 @@ impl Shard {
             commits: Cell::new(0),
             outbox: RefCell::default(),
             mail_wanted: Notify::new(),
+            answer_room: Cell::default(),
             stopping: Cell::new(false),
             rt,
             node,
@@ -166,6 +173,19 @@ impl Shard {
     /// The broker's settings as they act now, those included that were set while it runs.
     pub(crate) fn config(&self) -> Rc<BrokerConfig> {
         self.config.borrow().clone()
+    }
+
+    /// An empty buffer to put answers together in. Whoever waits meanwhile keeps it; the next gets another.
+    pub(crate) fn take_answer_room(&self) -> BytesMut {
+        self.answer_room.take()
+    }
+
+    /// Takes it back when the answers have left.
+    pub(crate) fn keep_answer_room(&self, mut room: BytesMut) {
+        if room.capacity() <= ANSWER_ROOM_BYTES {
+            room.clear();
+            self.answer_room.set(room);
+        }
     }
 
     /// Which shard owns a partition: the same answer on every shard, at any time.
@@ -205,6 +225,7 @@ impl Shard {
         self.rt.spawn(self.clone().mail_loop());
         self.rt.spawn(self.clone().maintenance_loop());
         self.rt.spawn(self.clone().coordinator_loop());
+        self.rt.spawn(connection::close_idle(self.clone()));
         while let Some(message) = inbox.recv().await {
             match message {
                 Message::Run(works) => works.into_iter().for_each(|work| work(&self)),

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
 use kringle_runtime::{File, Open, Rt};
+use smallvec::SmallVec;
 
 use crate::batch::PATCHED_BYTES;
 use crate::error::{LogError, is_disk_full};
@@ -18,6 +19,8 @@ use super::{PartitionLog, RollJob, State};
 const COPY_BELOW_BYTES: usize = 8 << 10;
 /// Buffers of one vectored write (IOV_MAX).
 const MAX_BUFFERS: usize = 1000;
+/// Buffers of a job that need no allocation.
+const INLINE_BUFFERS: usize = 8;
 /// A job ends with the batch that takes it past this.
 const MAX_JOB_BYTES: usize = 8 << 20;
 
@@ -37,7 +40,7 @@ pub enum Step {
 pub struct WriteJob {
     file: File,
     position: u64,
-    buffers: Vec<Bytes>,
+    buffers: SmallVec<[Bytes; INLINE_BUFFERS]>,
     len: usize,
 }
 
@@ -59,13 +62,14 @@ impl WriteJob {
 
     /// Writes now, on this thread.
     pub fn run_inline(&self) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = self.buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+        let mut slices: SmallVec<[IoSlice<'_>; INLINE_BUFFERS]> =
+            self.buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
         self.file.write_all_at(&mut slices, self.position)
     }
 
     /// Writes through the ring. The buffers are handed over: a job runs once.
     pub async fn run(&mut self, rt: &Rt) -> io::Result<()> {
-        rt.write_at(&self.file, std::mem::take(&mut self.buffers), self.position).await
+        rt.write_at(&self.file, std::mem::take(&mut self.buffers).into_vec(), self.position).await
     }
 }
 
@@ -85,7 +89,7 @@ pub struct Progressed {
 pub(crate) enum InFlight {
     Nothing,
     Write {
-        batches: Vec<StagedBatch>,
+        batches: SmallVec<[StagedBatch; 1]>,
         bytes: usize,
     },
     Roll(StagedRoll),
@@ -107,19 +111,18 @@ impl InFlight {
 }
 
 /// The bytes of `batches` as they go to the file.
-fn buffers_of(batches: &[StagedBatch]) -> Vec<Bytes> {
+fn buffers_of(batches: &[StagedBatch]) -> SmallVec<[Bytes; INLINE_BUFFERS]> {
     let copied =
         |batch: &StagedBatch| if batch.bytes.len() <= COPY_BELOW_BYTES { batch.bytes.len() } else { PATCHED_BYTES };
     let mut small = BytesMut::with_capacity(batches.iter().map(copied).sum());
-    let mut buffers = Vec::new();
+    let mut buffers = SmallVec::new();
     for batch in batches {
         small.extend_from_slice(&batch.header.encode()[..PATCHED_BYTES]);
-        let rest = batch.bytes.slice(PATCHED_BYTES..);
         if batch.bytes.len() <= COPY_BELOW_BYTES {
-            small.extend_from_slice(&rest);
+            small.extend_from_slice(&batch.bytes[PATCHED_BYTES..]);
         } else {
             buffers.push(small.split().freeze());
-            buffers.push(rest);
+            buffers.push(batch.bytes.slice(PATCHED_BYTES..));
         }
     }
     if !small.is_empty() {
@@ -147,7 +150,7 @@ impl PartitionLog {
     }
 
     fn write_job(&mut self) -> WriteJob {
-        let mut batches = Vec::new();
+        let mut batches = SmallVec::new();
         let mut len = 0;
         while len < MAX_JOB_BYTES && batches.len() * 2 < MAX_BUFFERS {
             if !matches!(self.staging.line.front(), Some(Staged::Batch(_))) {

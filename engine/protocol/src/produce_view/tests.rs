@@ -39,7 +39,7 @@ fn the_view_equals_the_owned_request_in_every_version() {
         let owned = request(version);
         assert_eq!(view.transactional_id(), Some("tx".into()));
         assert_eq!((view.acks(), view.timeout_ms(), view.trailing()), (-1, 1500, 0));
-        assert_eq!((view.topic_count(), view.partition_count()), (3, 3));
+        assert_eq!((view.topic_count(), view.partitions().len()), (3, 3));
         let mut expected = Vec::new();
         for (topic_index, topic) in owned.topic_data.iter().enumerate() {
             for partition in &topic.partition_data {
@@ -57,7 +57,7 @@ fn the_view_equals_the_owned_request_in_every_version() {
                 });
             }
         }
-        assert_eq!(view.partitions().collect::<Vec<_>>(), expected);
+        assert_eq!(view.partitions(), expected);
     }
 }
 
@@ -65,7 +65,7 @@ fn the_view_equals_the_owned_request_in_every_version() {
 fn records_are_slices_of_the_frame() {
     let frame = bytes(9);
     let view = ProduceView::parse(Reader::new(frame.clone()), 9).unwrap();
-    let records = view.partitions().next().unwrap().records.unwrap();
+    let records = view.partitions()[0].records.clone().unwrap();
     assert!(frame.as_ptr_range().contains(&records.as_ptr()));
 }
 
@@ -94,7 +94,7 @@ fn view_and_owned_request_agree_about_damaged_bytes() {
                 match (view, owned) {
                     (Ok(view), Ok(owned)) => {
                         let count: usize = owned.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
-                        assert_eq!(view.partitions().count(), count);
+                        assert_eq!(view.partitions().len(), count);
                     }
                     (Err(view), Err(owned)) => assert_eq!(view, owned),
                     (view, owned) => panic!("version {version}, byte {at} = {value}: {view:?} but {owned:?}"),

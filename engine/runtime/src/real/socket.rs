@@ -161,6 +161,12 @@ impl Connection {
         uninterrupted(|| socket::sendmsg::<()>(self.raw_fd(), &slices, &[], flags, None))
     }
 
+    /// Sends what the socket takes now.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        uninterrupted(|| socket::send(self.raw_fd(), bytes, flags))
+    }
+
     /// Sends of a file what the socket takes now, by sendfile(2).
     pub(crate) fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {
         let FileInner::Real(file) = &file.inner else { unreachable!("a file stays within its world") };

@@ -242,6 +242,14 @@ impl RingSocket {
         Ok(())
     }
 
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.connection.try_send(bytes);
+        if sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
+            count(&self.ring.counters().sends_inline, 1);
+        }
+        sent
+    }
+
     pub(crate) async fn writable(&self) -> io::Result<()> {
         poll(&self.ring, &self.connection.fd, libc::POLLOUT).await
     }

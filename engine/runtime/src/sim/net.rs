@@ -460,6 +460,13 @@ impl SimSocket {
         Ok(())
     }
 
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.world.lock().transmit(self.world.now(), &self.end, &Bytes::copy_from_slice(bytes))? {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            n => Ok(n),
+        }
+    }
+
     pub(crate) fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {
         let FileInner::Sim(file) = &file.inner else { unreachable!("a file stays within its world") };
         let mut bytes = vec![0; len.min(1 << 20)];

@@ -152,6 +152,16 @@ impl SyscallSocket {
         Ok(())
     }
 
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.connection.try_send(bytes);
+        match &sent {
+            Ok(sent) if *sent == bytes.len() => count(&self.watch.driver().counters().sends_inline, 1),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.watch.would_block(Direction::Send),
+            _ => {}
+        }
+        sent
+    }
+
     pub(crate) fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {
         let sent = self.connection.try_send_file(file, pos, len);
         if sent.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {

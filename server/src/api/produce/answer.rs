@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use kringle_protocol::messages::ProduceResponse;
-use kringle_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
+use kringle_protocol::produce_answer::ProduceAnswer;
+use kringle_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use kringle_protocol::{ApiKey, ErrorCode};
 use kringle_runtime::Time;
 
@@ -36,35 +36,41 @@ impl Produce {
     pub(crate) fn answer(self, shard: &Shard, outgoing: &mut Outgoing) -> Result<(), Close> {
         shard.metrics.produce_us.record(shard.rt.now() - self.started);
         let mut outcomes = self.awaited.take();
-        let Slots { topics, slots, .. } = self.slots;
-        let mut responses: Vec<TopicProduceResponse> = topics
-            .into_iter()
-            .map(|topic| TopicProduceResponse {
-                name: topic.name().unwrap_or_default().into_owned(),
-                topic_id: super::id_of(&topic),
-                ..TopicProduceResponse::default()
-            })
-            .collect();
+        let Slots { topics, mut slots, .. } = self.slots;
         let mut failed = 0;
-        for slot in slots {
-            let topic = slot.topic;
+        let mut respond = |slot: &mut Slot| {
             let outcome = slot.batch.and_then(|batch| outcomes[batch].take());
-            let response = partition(slot, outcome);
+            let response = response(slot, outcome);
             failed += u64::from(response.error_code != 0);
-            responses[topic].partition_responses.push(response);
-        }
-        shard.metrics.produce_errors.add(failed);
+            response
+        };
         if self.acks == 0 {
+            slots.iter_mut().for_each(|slot| drop(respond(slot)));
+            shard.metrics.produce_errors.add(failed);
             return if failed > 0 { Err(Close::AcksZeroFailed) } else { Ok(()) };
         }
-        let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        Ok(outgoing.encode(ApiKey::PRODUCE, self.version, self.correlation_id, &response)?)
+        // A request may come back to a topic.
+        slots.sort_by_key(|slot| slot.topic);
+        outgoing.encode_with(ApiKey::PRODUCE, self.version, self.correlation_id, |writer| {
+            let mut answer = ProduceAnswer::begin(writer, self.version, topics.len())?;
+            for of_topic in slots.chunk_by_mut(|one, next| one.topic == next.topic) {
+                answer.topic(&topics[of_topic[0].topic], of_topic.len())?;
+                for slot in of_topic {
+                    answer.partition(&respond(slot))?;
+                }
+                answer.end_topic();
+            }
+            answer.end();
+            Ok(())
+        })?;
+        shard.metrics.produce_errors.add(failed);
+        Ok(())
     }
 }
 
-fn partition(slot: Slot, outcome: Option<Outcome>) -> PartitionProduceResponse {
+fn response(slot: &mut Slot, outcome: Option<Outcome>) -> PartitionProduceResponse {
     let index = slot.partition;
-    let answered = match (slot.answered, outcome) {
+    let answered = match (slot.answered.take(), outcome) {
         (Some(answered), _) => *answered,
         (None, Some(Ok(at))) => {
             return PartitionProduceResponse {

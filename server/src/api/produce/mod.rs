@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use kringle_log::{Acks, Origin, Refused, ValidBatch, first_batch, validate};
+use kringle_protocol::ErrorCode;
 use kringle_protocol::produce_view::{ProduceView, TopicRef};
-use kringle_protocol::{ErrorCode, Uuid};
 use smallvec::SmallVec;
 
 use super::{Close, Request};
@@ -51,14 +51,12 @@ pub(crate) fn start(connection: &Rc<Connection>, request: Request) -> Result<Pro
     let shard = &connection.shard;
     let started = shard.rt.now();
     let view = ProduceView::parse(request.body, request.version)?;
-    let mut slots = Slots::of(&view);
-    let checker = Checker {
-        shard,
-        acks: view.acks(),
-        version: request.version,
-        internal_allowed: request.client_id == ADMIN_CLIENT_ID,
-    };
-    let parts = match refused_as_a_whole(&view, &slots) {
+    let acks = view.acks();
+    let transactional = view.transactional_id().is_some();
+    let mut slots = Slots::of(view);
+    let checker =
+        Checker { shard, acks, version: request.version, internal_allowed: request.client_id == ADMIN_CLIENT_ID };
+    let parts = match refused_as_a_whole(transactional, &slots) {
         Some(answered) => {
             slots.answer_all(&answered);
             Parts::new()
@@ -66,29 +64,21 @@ pub(crate) fn start(connection: &Rc<Connection>, request: Request) -> Result<Pro
         None => checker.check_all(&mut slots),
     };
     let awaited = Awaited::new(parts.len(), connection.changed());
-    let acks = if view.acks() == -1 { Acks::All } else { Acks::Leader };
+    let durability = if acks == -1 { Acks::All } else { Acks::Leader };
     for (number, part) in parts.into_iter().enumerate() {
         slots.await_batch(part.slot, number);
-        shard.append_later(&part.route, part.batch, acks, Asked { awaited: awaited.clone(), batch: number });
+        shard.append_later(&part.route, part.batch, durability, Asked { awaited: awaited.clone(), batch: number });
     }
-    Ok(Produce {
-        version: request.version,
-        correlation_id: request.correlation_id,
-        acks: view.acks(),
-        started,
-        slots,
-        awaited,
-    })
+    Ok(Produce { version: request.version, correlation_id: request.correlation_id, acks, started, slots, awaited })
 }
 
 /// What Kafka refuses a whole request for: it looks at the first batch of each partition before anything else, for
 /// transactional ones, and stumbles over what is no batch.
-fn refused_as_a_whole(view: &ProduceView, slots: &Slots) -> Option<Answered> {
+fn refused_as_a_whole(transactional: bool, slots: &Slots) -> Option<Answered> {
     for asked in &slots.asked {
         match first_batch(&asked.records) {
             Ok(Some(batch)) if batch.is_transactional() => {
-                let no_id = view.transactional_id().is_none();
-                return no_id.then(|| Answered::failed(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+                return (!transactional).then(|| Answered::failed(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
             }
             Ok(_) => {}
             Err(refused) => {
@@ -199,13 +189,5 @@ impl Checker<'_> {
             return Err(Answered::failed(ErrorCode::INVALID_TOPIC_EXCEPTION));
         }
         Ok(())
-    }
-}
-
-/// The id by which a topic is answered: none where the request named it.
-fn id_of(topic: &TopicRef) -> Uuid {
-    match topic {
-        TopicRef::Id(id) => *id,
-        TopicRef::Name(_) => Uuid::ZERO,
     }
 }

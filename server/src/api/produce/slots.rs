@@ -66,10 +66,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn of(view: &ProduceView) -> Slots {
+    pub(super) fn of(view: ProduceView) -> Slots {
         let mut all = Slots { topics: SmallVec::new(), slots: SmallVec::new(), asked: SmallVec::new() };
-        let mut known = (view.partition_count() >= HASHED_FROM).then(Known::default);
-        for partition in view.partitions() {
+        let mut known = (view.partitions().len() >= HASHED_FROM).then(Known::default);
+        for partition in view.into_partitions() {
             let (slot, again) = all.slot(partition.topic, partition.index, known.as_mut());
             let records = partition.records.unwrap_or_default();
             all.asked.push(Asked { slot, partition: partition.index, records, again });
