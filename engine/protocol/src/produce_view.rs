@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::codec::{Codec, Ctx};
 use crate::message::Message;
 use crate::messages::ProduceRequest;
-use crate::reader::{DecodeError, MAX_STRING_BYTES, Reader, Width};
+use crate::reader::{DecodeError, MAX_STRING_BYTES, Reader, Width, text};
 use crate::uuid::Uuid;
 
 /// From this version on topics are named by their id.
@@ -46,9 +46,7 @@ impl TopicRef {
     #[must_use]
     pub fn name(&self) -> Option<Cow<'_, str>> {
         match self {
-            TopicRef::Name(name) => {
-                Some(str::from_utf8(name).map_or_else(|_| String::from_utf8_lossy(name), Cow::Borrowed))
-            }
+            TopicRef::Name(name) => Some(text(name)),
             TopicRef::Id(_) => None,
         }
     }
@@ -100,7 +98,7 @@ impl ProduceView {
     /// The transaction's name, malformed UTF-8 replaced.
     #[must_use]
     pub fn transactional_id(&self) -> Option<Cow<'_, str>> {
-        self.transactional_id.as_ref().map(|id| String::from_utf8_lossy(id))
+        self.transactional_id.as_ref().map(|id| text(id))
     }
 
     /// Which acknowledgement is wanted: -1 all, 0 none, 1 the leader's; not checked.

@@ -3,6 +3,8 @@
 //! Invariant: nothing is allocated or looped over because of a number that was read, unless the bytes for it are there.
 //! Every failure is a [`DecodeError`]; after one the reader's position is of no use.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::codec::{Codec, Ctx};
@@ -83,6 +85,11 @@ pub struct Reader {
     position: usize,
     memory_left: usize,
     memory_limit: usize,
+}
+
+/// Bytes as text. As in Java, what is not UTF-8 is replaced; whether anything must be is found out faster than what.
+pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 impl Reader {
@@ -193,8 +200,7 @@ impl Reader {
         let start = self.position;
         self.take(length)?;
         self.charge(length)?;
-        // Java replaces what is not UTF-8 as well.
-        Ok(Some(String::from_utf8_lossy(&self.bytes[start..self.position]).into_owned()))
+        Ok(Some(text(&self.bytes[start..self.position]).into_owned()))
     }
 
     pub(crate) fn nullable_bytes(&mut self, c: Ctx) -> Result<Option<Bytes>, DecodeError> {

@@ -33,8 +33,8 @@ use session::{Context, Decision};
 /// One partition of a fetch, as the session or the request has it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FetchPartition {
-    /// Empty in versions that name topics by id, until resolved.
-    pub(crate) topic: String,
+    /// Empty in versions that name topics by id.
+    pub(crate) topic: Rc<str>,
     pub(crate) topic_id: Uuid,
     pub(crate) partition: i32,
     pub(crate) fetch_offset: i64,
@@ -240,11 +240,11 @@ fn respond(
         }
         sent.extend(slice);
         match response.responses.last_mut() {
-            Some(last) if last.topic == partition.topic && last.topic_id == partition.topic_id => {
+            Some(last) if *last.topic == *partition.topic && last.topic_id == partition.topic_id => {
                 last.partitions.push(data)
             }
             _ => response.responses.push(FetchableTopicResponse {
-                topic: partition.topic.clone(),
+                topic: partition.topic.to_string(),
                 topic_id: partition.topic_id,
                 partitions: vec![data],
             }),
@@ -291,7 +291,7 @@ mod tests {
 
     fn asked(max_bytes: i32) -> FetchPartition {
         FetchPartition {
-            topic: "t".to_owned(),
+            topic: Rc::from("t"),
             topic_id: Uuid::ZERO,
             partition: 0,
             fetch_offset: 0,

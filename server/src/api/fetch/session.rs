@@ -3,7 +3,7 @@
 //! The table lives on a shard. A client that comes back by another shard is told FETCH_SESSION_ID_NOT_FOUND and starts
 //! anew, as after a restart of the broker.
 
-use std::collections::hash_map::Entry;
+use std::rc::Rc;
 
 use kringle_protocol::fetch_response::PartitionData;
 use kringle_protocol::messages::FetchRequest;
@@ -21,6 +21,9 @@ impl FetchPartition {
         (&self.topic, self.topic_id, self.partition)
     }
 }
+
+/// Partitions of a request from which they are looked up by hash.
+const HASHED_FROM: usize = 8;
 
 /// A session that was not used for this long may be replaced by a new one.
 const EVICT_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
@@ -192,9 +195,13 @@ impl Sessions {
 impl Session {
     /// Takes in what the request adds, then what it forgets, as Kafka does: who names a partition in both loses it.
     fn update(&mut self, asked: &[FetchPartition], body: &FetchRequest) {
-        let known: FxHashMap<Key<'_>, usize> =
-            self.partitions.iter().enumerate().map(|(at, cached)| (cached.ask.key(), at)).collect();
-        let places: Vec<Option<usize>> = asked.iter().map(|ask| known.get(&ask.key()).copied()).collect();
+        let cached = || self.partitions.iter().map(|cached| &cached.ask);
+        let places: Vec<Option<usize>> = if asked.len() < HASHED_FROM {
+            asked.iter().map(|ask| place_of(cached(), ask)).collect()
+        } else {
+            let known: FxHashMap<Key<'_>, usize> = cached().enumerate().map(|(at, ask)| (ask.key(), at)).collect();
+            asked.iter().map(|ask| known.get(&ask.key()).copied()).collect()
+        };
         for (ask, place) in asked.iter().zip(places) {
             match place {
                 Some(at) => self.partitions[at].ask = ask.clone(),
@@ -245,12 +252,14 @@ fn next_epoch(epoch: i32) -> i32 {
 
 /// A request's partitions. Of one that is named twice the later entry counts, at the place of the first.
 fn partitions(body: &FetchRequest) -> Vec<FetchPartition> {
-    let mut asked: Vec<FetchPartition> = Vec::new();
-    let mut places: FxHashMap<Key<'_>, usize> = FxHashMap::default();
+    let count = body.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let mut asked: Vec<FetchPartition> = Vec::with_capacity(count);
+    let mut places = (count >= HASHED_FROM).then(FxHashMap::<Key<'_>, usize>::default);
     for topic in &body.topics {
+        let name: Rc<str> = Rc::from(topic.topic.as_str());
         for partition in &topic.partitions {
             let ask = FetchPartition {
-                topic: topic.topic.clone(),
+                topic: name.clone(),
                 topic_id: topic.topic_id,
                 partition: partition.partition,
                 fetch_offset: partition.fetch_offset,
@@ -258,16 +267,25 @@ fn partitions(body: &FetchRequest) -> Vec<FetchPartition> {
                 last_fetched_epoch: partition.last_fetched_epoch,
                 max_bytes: partition.partition_max_bytes,
             };
-            match places.entry((topic.topic.as_str(), topic.topic_id, partition.partition)) {
-                Entry::Occupied(place) => asked[*place.get()] = ask,
-                Entry::Vacant(place) => {
-                    place.insert(asked.len());
-                    asked.push(ask);
+            let place = match &mut places {
+                Some(places) => {
+                    let key = (topic.topic.as_str(), topic.topic_id, partition.partition);
+                    *places.entry(key).or_insert(asked.len())
                 }
+                None => place_of(asked.iter(), &ask).unwrap_or(asked.len()),
+            };
+            match asked.get_mut(place) {
+                Some(earlier) => *earlier = ask,
+                None => asked.push(ask),
             }
         }
     }
     asked
+}
+
+/// Where a partition stands among others.
+fn place_of<'a>(mut among: impl Iterator<Item = &'a FetchPartition>, ask: &FetchPartition) -> Option<usize> {
+    among.position(|other| other.key() == ask.key())
 }
 
 #[cfg(test)]
