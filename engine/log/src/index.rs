@@ -233,8 +233,18 @@ impl OffsetIndex {
 
     /// Where to begin looking for an offset: the last batch in the index that ends at or before it, and its position.
     pub(crate) fn lookup(&self, offset: i64) -> io::Result<(i64, u64)> {
-        let found = self.entries.last_where(|entry| self.parse(entry).0 <= offset)?;
-        Ok(found.map_or((self.base_offset, 0), |entry| self.parse(&entry)))
+        Ok(self.around(offset)?.0)
+    }
+
+    /// The same; and the position of the batch that the index has next, which has the offset if it is not between the two.
+    pub(crate) fn around(&self, offset: i64) -> io::Result<((i64, u64), Option<u64>)> {
+        let count = self.entries.partition_point(|entry| self.parse(entry).0 <= offset)?;
+        let before = match count {
+            0 => (self.base_offset, 0),
+            _ => self.parse(&self.entries.get(count - 1)?),
+        };
+        let next = if count < self.entries.len() { Some(self.parse(&self.entries.get(count)?).1) } else { None };
+        Ok((before, next))
     }
 
     pub(crate) fn last(&self) -> io::Result<Option<(i64, u64)>> {
@@ -364,9 +374,10 @@ mod tests {
             let around = (0..end).map(|n| n * 7919 % end).step_by(13);
             for offset in forward.chain(back).chain(around) {
                 let expected = (offset / 10).min(i64::from(count) - 1).max(0);
-                let found = index.lookup(offset).unwrap();
-                let expected = (expected * 10, u64::try_from(expected).unwrap());
-                assert_eq!(found, expected, "{offset} of {count} entries");
+                let found = index.around(offset).unwrap();
+                let position = u64::try_from(expected).unwrap();
+                let next = (expected + 1 < i64::from(count) && offset >= 0).then_some(position + 1);
+                assert_eq!(found, ((expected * 10, position), next), "{offset} of {count} entries");
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use kringle_runtime::{File, Fs, Open};
 
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::index::{IndexFile, OffsetIndex, TimeIndex};
 use crate::scan::{LOOKUP_BYTES, Window};
 
@@ -262,10 +262,21 @@ impl ActiveSegment {
     }
 }
 
+/// Two entries of an index so far apart have hardly a batch between them.
+const LARGE_BYTES: u64 = 2 * LOOKUP_BYTES as u64;
+
 /// The first batch of a segment that ends at or after `offset`.
 pub(crate) fn locate(log: &File, size: u64, index: &OffsetIndex, offset: i64) -> io::Result<Option<Recent>> {
-    let (_, from) = index.lookup(offset)?;
-    let found = Window::new(log, size, LOOKUP_BYTES).find(from, |header| header.last_offset() >= offset)?;
+    let ((ends_at, from), next) = index.around(offset)?;
+    // Each large batch has its entry, so the next entry's is the one, and its header all that must be read.
+    let large = next.filter(|next| ends_at < offset && next.saturating_sub(from) > LARGE_BYTES);
+    let mut found = match large {
+        Some(position) => Window::new(log, size, HEADER_BYTES).header(position)?.map(|header| (position, header)),
+        None => None,
+    };
+    if !found.is_some_and(|(_, header)| (header.base_offset..=header.last_offset()).contains(&offset)) {
+        found = Window::new(log, size, LOOKUP_BYTES).find(from, |header| header.last_offset() >= offset)?;
+    }
     Ok(found.map(|(position, header)| Recent {
         base_offset: header.base_offset,
         next_offset: header.next_offset(),

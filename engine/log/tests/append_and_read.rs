@@ -38,6 +38,31 @@ fn what_is_appended_is_read_back_after_writing_rolling_and_reopening() {
 }
 
 #[test]
+fn each_offset_is_found_among_small_and_large_batches() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = bench.open();
+    // Where each batch begins: (first offset, one past its last, position). Large ones have an entry each, small ones share one.
+    let (mut batches, mut position) = (Vec::new(), 0);
+    for i in 0..400 {
+        let size = [20_000, 30, 5_000, 12_000, 30, 30, 9_000][i % 7];
+        let batch = batch_at(NOW, 3, size / 3);
+        let len = batch.bytes.len() as u64;
+        let at = log.append(batch, 0, Acks::Leader, NOW).unwrap();
+        batches.push((at.base_offset, at.last_offset + 1, position));
+        position += len;
+        drive(&mut log);
+    }
+    close(log);
+    let log = bench.open();
+    for (first, next, position) in batches {
+        for offset in first..next {
+            let slice = log.read(offset, 1, Upto::HighWatermark, true).unwrap();
+            assert_eq!((slice.base_offset_of_first, slice.position), (first, position), "offset {offset}");
+        }
+    }
+}
+
+#[test]
 fn bytes_pass_untouched_but_for_offset_and_epoch_whatever_their_size() {
     let bench = Bench::new(LogConfig::default());
     let mut log = bench.open();
