@@ -42,6 +42,9 @@ const DECODED_EXTRA_BYTES: usize = 64 << 20;
 /// ...and this is granted to any, so that lists of short names pass.
 const DECODED_GRANTED_BYTES: usize = 1 << 20;
 
+/// Partitions of a request from which on they are looked up by hash, not by a look at each.
+const HASHED_FROM: usize = 8;
+
 /// Why a connection is closed instead of answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Close {

@@ -43,7 +43,7 @@ use partition::Partition;
 use routes::Route;
 use topics::Topics;
 
-/// Answers larger than this leave in a buffer of their own.
+/// A buffer for answers that grew beyond this is not kept.
 const ANSWER_ROOM_BYTES: usize = 64 << 10;
 
 /// What others send to a shard.

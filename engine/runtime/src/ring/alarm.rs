@@ -4,7 +4,7 @@
 //! machine both leave for the host. Deadlines mostly move away while a shard works, so one timeout serves many parks: it is set
 //! when none is, brought forward when a deadline is nearer, and when it goes off early the shard parks once more.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use io_uring::types::Timespec;
 use io_uring::{opcode, squeue};
@@ -17,7 +17,7 @@ use crate::time::Time;
 pub(super) struct Alarm {
     at: Cell<Option<Time>>,
     /// Boxed: an entry names it by its address.
-    after: Cell<Box<Timespec>>,
+    after: RefCell<Box<Timespec>>,
 }
 
 impl Alarm {
@@ -28,10 +28,9 @@ impl Alarm {
             return None;
         }
         self.at.set(Some(deadline));
-        let mut after = self.after.take();
-        *after = Timespec::from(deadline - now);
-        let address: *const Timespec = &raw const *after;
-        self.after.set(after);
+        let mut after = self.after.borrow_mut();
+        **after = Timespec::from(deadline - now);
+        let address: *const Timespec = &raw const **after;
         Some(match is_set {
             None => opcode::Timeout::new(address).build().user_data(ALARM),
             // Silent, or it would end the wait. Should the alarm go off first, there is nothing to move and the next park sets it again.

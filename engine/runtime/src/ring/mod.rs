@@ -87,7 +87,7 @@ pub(crate) struct RingInner {
     pub(crate) ops: RefCell<Ops>,
     buffers: Rc<Buffers>,
     /// Where the kernel reads the bell's counter into. Boxed: its address must stay.
-    bell_count: Cell<Box<u64>>,
+    bell_count: RefCell<Box<u64>>,
     bell: Arc<OwnedFd>,
     bell_armed: Cell<bool>,
     alarm: Alarm,
@@ -129,7 +129,7 @@ impl Ring {
                 uring: RefCell::new(uring),
                 ops: RefCell::default(),
                 buffers,
-                bell_count: Cell::new(Box::new(0)),
+                bell_count: RefCell::default(),
                 bell,
                 bell_armed: Cell::new(false),
                 alarm: Alarm::default(),
@@ -247,9 +247,7 @@ impl RingInner {
     }
 
     fn arm_bell(&self) {
-        let mut bell_count = self.bell_count.take();
-        let address: *mut u64 = &raw mut *bell_count;
-        self.bell_count.set(bell_count);
+        let address: *mut u64 = &raw mut **self.bell_count.borrow_mut();
         let entry = opcode::Read::new(Fd(self.bell.as_raw_fd()), address.cast(), 8).build().user_data(BELL);
         // SAFETY: box and descriptor live as long as this struct, which drains the ring before it goes.
         unsafe { self.push(&entry) };

@@ -12,6 +12,7 @@ use kringle_runtime::Time;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{FetchPartition, TOPIC_IDS_FROM_VERSION};
+use crate::api::HASHED_FROM;
 
 /// By what a session knows a partition: topic by name or id, whichever the version has, and index.
 type Key<'a> = (&'a str, Uuid, i32);
@@ -21,9 +22,6 @@ impl FetchPartition {
         (&self.topic, self.topic_id, self.partition)
     }
 }
-
-/// Partitions of a request from which they are looked up by hash.
-const HASHED_FROM: usize = 8;
 
 /// A session that was not used for this long may be replaced by a new one.
 const EVICT_AFTER: std::time::Duration = std::time::Duration::from_secs(120);

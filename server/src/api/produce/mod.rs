@@ -3,7 +3,7 @@
 //! The connection's shard checks form, CRC and every record while the bytes are hot, then gives each batch to
 //! [`Shard::append_later`], which appends it here or has its owner do so, and tells when it is where `acks` wants it. The
 //! request is read in place; bytes copied: none (slices of the frame), but for small batches that the log gathers into
-//! one write. Allocations of a request with one batch: what is awaited, and the answer.
+//! one write. Allocations of a request with one batch: what is awaited.
 
 mod answer;
 mod slots;

@@ -7,8 +7,7 @@ use kringle_protocol::produce_view::{ProduceView, TopicRef};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-/// Partitions from which a request's names are looked up by hash.
-const HASHED_FROM: usize = 8;
+use crate::api::HASHED_FROM;
 
 /// How a partition of the request ended without its log.
 #[derive(Clone, Default)]
