@@ -1,6 +1,7 @@
 """`--cold`: a consumer reads a backlog that is in nobody's memory, beside a live producer and a live consumer.
 
-Cold means dropped from the page cache (`kringle-bench drop-cache`; no root needed). The disk's own speed is taken in the same
+Cold means dropped from the page cache (`kringle-bench drop-cache`; no root needed), which is then filled with other files, as that of
+a machine in use is: what is read goes into memory that was touched before. The disk's own speed is taken in the same
 run by reading the broker's own segments, dropped before. On a virtual machine the host may still hold what the guest has dropped: then
 the "disk" is the host's memory, for all who are compared.
 """
@@ -52,8 +53,8 @@ def one_broker(kind, round_number, args, work, measured):
         expected_s = args.backlog * 1000 / disk
         # Shorter than the catch-up, so that all of it is beside it.
         live_s = max(args.secs, 0.7 * expected_s)
+        HeldMemory.fill(work / "ballast")
         alone = live(broker, live_s)
-        drop(data)
         before, began = load.cpu_s(broker), time.monotonic()
         catching_up = load.Beside("fetch", broker, "backlog", PARTITIONS, "--conns 4 --max 1048576 --once")
         beside = live(broker, live_s)
@@ -66,7 +67,8 @@ def one_broker(kind, round_number, args, work, measured):
         print(f"round {round_number} {kind}: disk {short(disk)} MB/s, catch-up {short(figures.get('MBps'))} MB/s, "
               f"producer p99 {p99(alone, 'producer')} -> {p99(beside, 'producer')} us, consumer p99 {p99(alone, 'consumer')} -> {p99(beside, 'consumer')} us",
               file=sys.stderr, flush=True)
-    shutil.rmtree(work / f"{kind}-data", ignore_errors=True)
+    for left in (f"{kind}-data", "ballast"):
+        shutil.rmtree(work / left, ignore_errors=True)
 
 
 def drop(data):

@@ -1,4 +1,4 @@
-//! Fetch: a topic from its start, again and again or once; and the tail of a topic that is being written.
+//! Fetch: a topic from its start, again and again or once; and the tail of a topic that is being written, from its end on.
 //!
 //! Both rely on what `produce` leaves: batches of one size in a partition, so that the first batch of an answer says how many
 //! records it carries without a walk over all of them.
@@ -11,8 +11,8 @@ use super::drive::{Load, Outcome, Pace};
 use super::producing::wall_ns;
 use super::report::{Report, Tally};
 use super::wire::{self, Fetched};
-use super::{RawError, Span, Target, measure};
-use crate::frames;
+use super::{RawError, Span, Target, end_of, measure};
+use crate::frames::{self, LATEST};
 
 /// What an answer holds beside its records; a tail keeps answers whole.
 const ANSWER_OVERHEAD_BYTES: usize = 4096;
@@ -51,6 +51,7 @@ pub(super) struct TailArgs {
 
 /// A connection's partition and how far it has read.
 struct Lane {
+    partition: i32,
     request: Vec<u8>,
     offset: i64,
     finished: bool,
@@ -69,7 +70,7 @@ impl Read {
             .map(|connection| {
                 let partition = i32::try_from(connection % usize::from(*partitions)).expect("it fitted 16 bits");
                 let request = frames::fetch(topic, partition, min_bytes, self.max);
-                Lane { request, offset: 0, finished: false }
+                Lane { partition, request, offset: 0, finished: false }
             })
             .collect()
     }
@@ -171,6 +172,9 @@ impl Load for Tailing {
 pub(super) fn run_tail(args: &TailArgs) -> Result<Report, RawError> {
     let read = &args.read;
     let mut load = Tailing { lanes: read.lanes(1) };
+    for lane in &mut load.lanes {
+        lane.offset = end_of(&read.target, lane.partition, LATEST)?;
+    }
     let whole = usize::try_from(read.max).unwrap_or(0) + ANSWER_OVERHEAD_BYTES;
     measure("tail", &read.target, &read.span, Some(whole), &read.span.pace(1, None), &mut load)
 }
