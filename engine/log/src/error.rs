@@ -136,6 +136,12 @@ pub enum ReadError {
         /// What it said.
         source: io::Error,
     },
+    /// The look-up of this offset needs the disk, and was not to wait for it.
+    #[error("what leads to offset {offset} is not in memory")]
+    Cold {
+        /// To be brought in: [`crate::LogReader::warm`].
+        offset: i64,
+    },
     /// The log was closed, or is offline after a failed write or sync.
     #[error("the log is offline")]
     Offline,
@@ -146,7 +152,7 @@ impl ReadError {
     pub fn code(&self) -> ErrorCode {
         match self {
             ReadError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-            ReadError::Io { .. } | ReadError::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
+            ReadError::Io { .. } | ReadError::Cold { .. } | ReadError::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
         }
     }
 }

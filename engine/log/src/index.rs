@@ -17,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kringle_runtime::{File, Fs, Open};
 
+use crate::scan::Reach;
+
 /// Entries are written and searched by pages of this many.
 const PAGE_ENTRIES: usize = 512;
 
@@ -60,10 +62,10 @@ struct Page<const N: usize> {
 
 impl<const N: usize> Page<N> {
     /// Reads the entries from number `from` on, as far as a page and those before `upto` go.
-    fn read(&mut self, file: &IndexFile, from: usize, upto: usize) -> io::Result<()> {
+    fn read(&mut self, file: &IndexFile, from: usize, upto: usize, reach: Reach) -> io::Result<()> {
         self.entries.clear();
         let mut entries = vec![[0; N]; PAGE_ENTRIES.min(upto - from)];
-        file.open()?.read_exact_at(entries.as_flattened_mut(), (from * N) as u64)?;
+        reach.read_exact_at(&file.open()?, entries.as_flattened_mut(), (from * N) as u64)?;
         *self = Page { from, entries };
         Ok(())
     }
@@ -129,25 +131,25 @@ impl<const N: usize> Entries<N> {
         self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, at: usize) -> io::Result<[u8; N]> {
+    fn get(&self, at: usize, reach: Reach) -> io::Result<[u8; N]> {
         if let Some(entry) = at.checked_sub(self.tail_from).and_then(|at| self.tail.get(at)) {
             return Ok(*entry);
         }
         let page = self.page();
         match at.checked_sub(page.from).and_then(|at| page.entries.get(at)) {
             Some(entry) => Ok(*entry),
-            None => self.read_one(&self.file.open()?, at),
+            None => self.read_one(&self.file.open()?, at, reach),
         }
     }
 
-    fn read_one(&self, file: &File, at: usize) -> io::Result<[u8; N]> {
+    fn read_one(&self, file: &File, at: usize, reach: Reach) -> io::Result<[u8; N]> {
         let mut entry = [0; N];
-        file.read_exact_at(&mut entry, (at * N) as u64)?;
+        reach.read_exact_at(file, &mut entry, (at * N) as u64)?;
         Ok(entry)
     }
 
     /// How many entries, from the first, fulfil `holds`, which must hold for a prefix.
-    fn partition_point(&self, holds: impl Fn(&[u8; N]) -> bool) -> io::Result<usize> {
+    fn partition_point(&self, reach: Reach, holds: impl Fn(&[u8; N]) -> bool) -> io::Result<usize> {
         if self.tail.first().is_some_and(&holds) {
             return Ok(self.tail_from + self.tail.partition_point(holds));
         }
@@ -160,7 +162,7 @@ impl<const N: usize> Entries<N> {
             // Here, or, for a reader that goes forward, most likely in the next page.
             let mut found = page.partition_point(&holds);
             if found == page.end() && found < high {
-                page.read(&self.file, found - 1, high)?;
+                page.read(&self.file, found - 1, high, reach)?;
                 found = page.partition_point(&holds);
             }
             if found < page.end() || found == high {
@@ -171,28 +173,28 @@ impl<const N: usize> Entries<N> {
         let file = self.file.open()?;
         while high - low >= PAGE_ENTRIES {
             let middle = low + (high - low) / 2;
-            if holds(&self.read_one(&file, middle)?) {
+            if holds(&self.read_one(&file, middle, reach)?) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        page.read(&IndexFile::Open(file), low.saturating_sub(1), self.tail_from)?;
+        page.read(&IndexFile::Open(file), low.saturating_sub(1), self.tail_from, reach)?;
         Ok(page.partition_point(holds))
     }
 
     /// The last entry that fulfils `holds`.
     fn last_where(&self, holds: impl Fn(&[u8; N]) -> bool) -> io::Result<Option<[u8; N]>> {
-        match self.partition_point(holds)? {
+        match self.partition_point(Reach::Disk, holds)? {
             0 => Ok(None),
-            count => self.get(count - 1).map(Some),
+            count => self.get(count - 1, Reach::Disk).map(Some),
         }
     }
 
     fn last(&self) -> io::Result<Option<[u8; N]>> {
         match self.len() {
             0 => Ok(None),
-            len => self.get(len - 1).map(Some),
+            len => self.get(len - 1, Reach::Disk).map(Some),
         }
     }
 }
@@ -233,17 +235,15 @@ impl OffsetIndex {
 
     /// Where to begin looking for an offset: the last batch in the index that ends at or before it, and its position.
     pub(crate) fn lookup(&self, offset: i64) -> io::Result<(i64, u64)> {
-        Ok(self.around(offset)?.0)
+        Ok(self.around(offset, Reach::Disk)?.0)
     }
 
     /// The same; and the position of the batch that the index has next, which has the offset if it is not between the two.
-    pub(crate) fn around(&self, offset: i64) -> io::Result<((i64, u64), Option<u64>)> {
-        let count = self.entries.partition_point(|entry| self.parse(entry).0 <= offset)?;
-        let before = match count {
-            0 => (self.base_offset, 0),
-            _ => self.parse(&self.entries.get(count - 1)?),
-        };
-        let next = if count < self.entries.len() { Some(self.parse(&self.entries.get(count)?).1) } else { None };
+    pub(crate) fn around(&self, offset: i64, reach: Reach) -> io::Result<((i64, u64), Option<u64>)> {
+        let entry = |at| self.entries.get(at, reach).map(|entry| self.parse(&entry));
+        let count = self.entries.partition_point(reach, |entry| self.parse(entry).0 <= offset)?;
+        let before = if count == 0 { (self.base_offset, 0) } else { entry(count - 1)? };
+        let next = if count < self.entries.len() { Some(entry(count)?.1) } else { None };
         Ok((before, next))
     }
 
@@ -261,7 +261,7 @@ impl OffsetIndex {
         let Some(last) = self.last()? else { return Ok(true) };
         let before = match self.entries.len() {
             1 => (self.base_offset - 1, 0),
-            len => self.parse(&self.entries.get(len - 2)?),
+            len => self.parse(&self.entries.get(len - 2, Reach::Disk)?),
         };
         Ok(last.0 > before.0 && last.1 >= before.1 && last.0 >= self.base_offset && last.1 < log_bytes.max(1))
     }
@@ -326,7 +326,7 @@ impl TimeIndex {
         let Some(last) = self.last()? else { return Ok(true) };
         let before = match self.entries.len() {
             1 => (-1, self.base_offset),
-            len => self.parse(&self.entries.get(len - 2)?),
+            len => self.parse(&self.entries.get(len - 2, Reach::Disk)?),
         };
         Ok(last.0 > before.0 && last.1 >= before.1)
     }
@@ -374,7 +374,7 @@ mod tests {
             let around = (0..end).map(|n| n * 7919 % end).step_by(13);
             for offset in forward.chain(back).chain(around) {
                 let expected = (offset / 10).min(i64::from(count) - 1).max(0);
-                let found = index.around(offset).unwrap();
+                let found = index.around(offset, Reach::Disk).unwrap();
                 let position = u64::try_from(expected).unwrap();
                 let next = (expected + 1 < i64::from(count) && offset >= 0).then_some(position + 1);
                 assert_eq!(found, ((expected * 10, position), next), "{offset} of {count} entries");

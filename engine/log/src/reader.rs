@@ -13,7 +13,7 @@ use crate::batch::BatchView;
 use crate::error::ReadError;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::records::{DECODED_LIMIT_BYTES, try_for_each_record};
-use crate::scan::{LOOKUP_BYTES, Window};
+use crate::scan::{LOOKUP_BYTES, Reach, Window};
 use crate::segment::{Kind, KnownNewest, Newest, SegmentFiles, locate, newest_of, open_time_index, path};
 
 /// A record found by its time.
@@ -115,7 +115,9 @@ impl LogReader {
         let Some((newest, segment)) = newest else { return Ok(None) };
         let found = (|| {
             let (log, offsets) = self.files(segment)?;
-            let Some(batch) = locate(&log, segment.size, &offsets, newest.offset)? else { return Ok(None) };
+            let Some(batch) = locate(&log, segment.size, &offsets, newest.offset, Reach::Disk)? else {
+                return Ok(None);
+            };
             find_in(&log, segment.size, batch.position, newest.timestamp, self.log_start)
         })();
         match found {
@@ -125,13 +127,23 @@ impl LogReader {
         }
     }
 
+    /// Reads what a look-up of `offset` reads, so that the page cache has it. An error is left to the look-up.
+    pub fn warm(&self, offset: i64) {
+        let Some(segment) = self.segments.iter().find(|segment| segment.end_offset > offset) else { return };
+        if let Ok((log, offsets)) = self.files(segment)
+            && let Err(e) = locate(&log, segment.size, &offsets, offset, Reach::Disk)
+        {
+            tracing::debug!("offset {offset} not brought into memory: {e}");
+        }
+    }
+
     /// Whole batches from the one that holds `from` on, up to the one before `upto` and to `max_bytes`, at least one; empty when
     /// there are none. One segment at a time: go on at the offset after the last batch.
     pub fn read_batches(&self, from: i64, upto: i64, max_bytes: usize) -> Result<Bytes, ReadError> {
         for segment in self.segments.iter().filter(|segment| segment.end_offset > from) {
             let read = (|| {
                 let (log, offsets) = self.files(segment)?;
-                let Some(first) = locate(&log, segment.size, &offsets, from)? else { return Ok(None) };
+                let Some(first) = locate(&log, segment.size, &offsets, from, Reach::Disk)? else { return Ok(None) };
                 let mut window = Window::new(&log, segment.size, LOOKUP_BYTES);
                 let (mut end, mut position) = (first.position, first.position);
                 while let Some(header) = window.header(position)? {

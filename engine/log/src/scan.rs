@@ -1,6 +1,6 @@
 //! Reading batches from a segment file without their records: for look-ups near an index entry, and for recovery.
 //!
-//! Blocking. A window of the file is held at a time; batches larger than it are read whole only where the checksum is wanted,
+//! Blocking, unless told to go no further than the page cache ([`Reach`]). A window of the file is held at a time; batches larger than it are read whole only where the checksum is wanted,
 //! and never by a length that the file does not have.
 
 use std::io;
@@ -14,6 +14,25 @@ pub(crate) const LOOKUP_BYTES: usize = 4 << 10;
 /// Window for reading a segment through.
 pub(crate) const SCAN_BYTES: usize = 1 << 20;
 
+/// How far a look-up goes for the bytes it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To the page cache: `WouldBlock` where they are not there.
+    Cache,
+    /// To the disk.
+    Disk,
+}
+
+impl Reach {
+    /// Fills `buf` from `position` on.
+    pub(crate) fn read_exact_at(self, file: &File, buf: &mut [u8], position: u64) -> io::Result<()> {
+        match self {
+            Reach::Cache => file.read_exact_cached_at(buf, position),
+            Reach::Disk => file.read_exact_at(buf, position),
+        }
+    }
+}
+
 /// A moving window over the batches of a file.
 pub(crate) struct Window<'f> {
     file: &'f File,
@@ -22,11 +41,16 @@ pub(crate) struct Window<'f> {
     bytes: Vec<u8>,
     at: u64,
     chunk: usize,
+    reach: Reach,
 }
 
 impl<'f> Window<'f> {
     pub(crate) fn new(file: &'f File, end: u64, chunk: usize) -> Window<'f> {
-        Window { file, end, bytes: Vec::new(), at: 0, chunk }
+        Window { file, end, bytes: Vec::new(), at: 0, chunk, reach: Reach::Disk }
+    }
+
+    pub(crate) fn reaching(self, reach: Reach) -> Window<'f> {
+        Window { reach, ..self }
     }
 
     /// `len` bytes at `position`; `None` if the file ends before.
@@ -43,7 +67,7 @@ impl<'f> Window<'f> {
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
             self.bytes.resize(take, 0);
             self.at = position;
-            if let Err(e) = self.file.read_exact_at(&mut self.bytes, position) {
+            if let Err(e) = self.reach.read_exact_at(self.file, &mut self.bytes, position) {
                 self.bytes.clear();
                 return if e.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(e) };
             }

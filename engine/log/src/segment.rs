@@ -12,7 +12,7 @@ use kringle_runtime::{File, Fs, Open};
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::index::{IndexFile, OffsetIndex, TimeIndex};
-use crate::scan::{LOOKUP_BYTES, Window};
+use crate::scan::{LOOKUP_BYTES, Reach, Window};
 
 /// Batches of the active segment whose positions are remembered: a tail fetch needs neither index nor disk.
 const RECENT_BATCHES: usize = 64;
@@ -266,16 +266,23 @@ impl ActiveSegment {
 const LARGE_BYTES: u64 = 2 * LOOKUP_BYTES as u64;
 
 /// The first batch of a segment that ends at or after `offset`.
-pub(crate) fn locate(log: &File, size: u64, index: &OffsetIndex, offset: i64) -> io::Result<Option<Recent>> {
-    let ((ends_at, from), next) = index.around(offset)?;
+pub(crate) fn locate(
+    log: &File,
+    size: u64,
+    index: &OffsetIndex,
+    offset: i64,
+    reach: Reach,
+) -> io::Result<Option<Recent>> {
+    let ((ends_at, from), next) = index.around(offset, reach)?;
+    let window = |bytes| Window::new(log, size, bytes).reaching(reach);
     // Each large batch has its entry, so the next entry's is the one, and its header all that must be read.
     let large = next.filter(|next| ends_at < offset && next.saturating_sub(from) > LARGE_BYTES);
     let mut found = match large {
-        Some(position) => Window::new(log, size, HEADER_BYTES).header(position)?.map(|header| (position, header)),
+        Some(position) => window(HEADER_BYTES).header(position)?.map(|header| (position, header)),
         None => None,
     };
     if !found.is_some_and(|(_, header)| (header.base_offset..=header.last_offset()).contains(&offset)) {
-        found = Window::new(log, size, LOOKUP_BYTES).find(from, |header| header.last_offset() >= offset)?;
+        found = window(LOOKUP_BYTES).find(from, |header| header.last_offset() >= offset)?;
     }
     Ok(found.map(|(position, header)| Recent {
         base_offset: header.base_offset,

@@ -6,6 +6,7 @@ mod common;
 use common::{Bench, DAY, NOW, batch_at, batch_of, close, drive, offsets_from, sync, valid_from};
 use kringle_log::{Acks, AppendError, EndTxnMarker, LogConfig, LogError, Origin, ReadError, Step, Upto};
 use kringle_protocol::ErrorCode;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 #[test]
 fn what_is_appended_is_read_back_after_writing_rolling_and_reopening() {
@@ -35,6 +36,51 @@ fn what_is_appended_is_read_back_after_writing_rolling_and_reopening() {
     assert_eq!(bench.names_of(".snapshot").len(), segments, "one per roll and one at the end");
     assert_eq!(bench.bytes("leader-epoch-checkpoint"), b"0\n1\n5 0\n");
     assert_eq!(bench.bytes("partition.metadata"), b"version: 0\ntopic_id: BwcHBwcHBwcHBwcHBwcHBw");
+}
+
+#[test]
+fn a_look_up_that_must_not_wait_says_what_is_to_be_brought_into_memory() {
+    let config = LogConfig { segment_bytes: 1 << 20, index_interval_bytes: 300, ..LogConfig::default() };
+    // On the disk of the build rather than in a temporary directory, which may be memory that nothing drops.
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let bench = Bench { home, ..Bench::new(config) };
+    let mut log = bench.open();
+    for _ in 0..400 {
+        log.append(batch_at(NOW, 3, 2_000), 0, Acks::Leader, NOW).unwrap();
+        drive(&mut log);
+    }
+    let limit = log.high_watermark();
+    close(log);
+    let log = bench.open();
+    assert!(log.segments() > 2);
+    for name in bench.names_of(".log").into_iter().chain(bench.names_of(".index")) {
+        let file = std::fs::File::open(bench.path(&name)).unwrap();
+        file.sync_all().unwrap();
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    }
+    for from in [limit / 2, 1] {
+        let mut colds = 0;
+        let slice = loop {
+            match log.read_cached(from, 1 << 20, Upto::HighWatermark, true) {
+                Ok(slice) => break slice,
+                Err(ReadError::Cold { offset }) => {
+                    assert_eq!(offset, from);
+                    log.reader().warm(offset);
+                    colds += 1;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        };
+        assert_eq!(colds, 1, "looking up {from}");
+        let waited = log.read(from, 1 << 20, Upto::HighWatermark, true).unwrap();
+        assert_eq!((slice.position, slice.len), (waited.position, waited.len));
+        assert_eq!(
+            (slice.base_offset_of_first, slice.first_batch_len),
+            (waited.base_offset_of_first, waited.first_batch_len)
+        );
+    }
+    // The end of the log needs no disk.
+    log.read_cached(limit, 1, Upto::HighWatermark, true).unwrap();
 }
 
 #[test]

@@ -71,14 +71,32 @@ impl File {
         either!(self, file => file.read_at(buf, pos))
     }
 
+    /// Fills `buf` from `pos` with what is in the page cache. `WouldBlock` if some of it would have to come from the disk, which may
+    /// be asked for it; `UnexpectedEof` if the file ends before. Waits where the file system cannot tell.
+    pub fn read_exact_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<()> {
+        let (mut buf, mut pos) = (buf, pos);
+        while !buf.is_empty() {
+            match either!(self, file => file.read_cached_at(buf, pos)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buf = &mut buf[n..];
+                    pos += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => return self.read_exact_at(buf, pos),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads past the page cache (`O_DIRECT`), short only at the end of the file. After a failed fsync the page cache may
     /// hold what the disk does not. An error if the file system cannot.
     pub fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {
         either!(self, file => file.read_direct(pos, len))
     }
 
-    /// How many bytes from `pos` on (at most `len`) are in the page cache without a gap, to the page. `len` where the kernel
-    /// cannot say (before 6.5).
+    /// How many bytes from `pos` on (at most `len`) can be read from the page cache without waiting for the disk, to the page. `len`
+    /// where the kernel cannot say.
     pub fn cached_prefix(&self, pos: u64, len: u64) -> u64 {
         either!(self, file => file.cached_prefix(pos, len))
     }

@@ -157,6 +157,16 @@ impl Rt {
         }
     }
 
+    /// Starts reading a range of a file into the page cache. It is on its way when this ends, and there when a byte of its end can be
+    /// read ([`Rt::read_at`]), or a little later: [`File::cached_prefix`] knows.
+    pub async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
+        match &self.inner.driver {
+            Driver::Ring(ring) => ring.will_need(file, pos, len).await,
+            Driver::Syscall(driver) => driver.will_need(file, pos, len).await,
+            Driver::Sim(thread) => thread.will_need().await,
+        }
+    }
+
     /// fdatasync, without holding up the shard.
     pub async fn datasync(&self, file: &File) -> io::Result<()> {
         match &self.inner.driver {

@@ -5,10 +5,12 @@
 mod common;
 
 use std::io::{ErrorKind, IoSlice};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{World, on_each_driver, on_each_real_driver};
 use kringle_runtime::{FrameBuf, Open};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 #[test]
 fn what_is_written_through_the_driver_is_read_back_through_it() {
@@ -86,6 +88,41 @@ fn what_was_just_written_is_in_the_page_cache() {
         file.write_all_at(&mut [IoSlice::new(&[7; 100_000])], 0).unwrap();
         assert_eq!(file.cached_prefix(10, 99_990), 99_990);
         assert_eq!(file.cached_prefix(10, 0), 0);
+    });
+}
+
+#[test]
+fn what_is_not_in_the_page_cache_is_told_from_what_is_and_can_be_asked_for() {
+    const LEN: usize = 3_000_000;
+    on_each_real_driver(async |World { rt, .. }| {
+        // On the disk of the build rather than in a temporary directory, which may be memory that nothing drops.
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = home.path().join("a");
+        let file = rt.fs().open(&path, Open::CreateNew).unwrap();
+        let bytes: Vec<u8> = (0..LEN).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
+        file.write_all_at(&mut [IoSlice::new(&bytes)], 0).unwrap();
+        file.sync_all().unwrap();
+        let same = std::fs::File::open(&path).unwrap();
+        posix_fadvise(&same, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        assert_eq!(file.cached_prefix(5000, 100_000), 0);
+        let mut some = [0; 100];
+        let cold = file.read_exact_cached_at(&mut some, 2_000_000).unwrap_err();
+        assert_eq!(cold.kind(), ErrorKind::WouldBlock);
+
+        rt.will_need(&file, 5000, 1_000_000).await.unwrap();
+        rt.read_at(&file, 1_004_999, rt.frame_buf(1)).await.0.unwrap();
+        // The last page is there, and what the disk has read in another order will be.
+        while file.cached_prefix(5000, 1_000_000) < 1_000_000 {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+        let mut all = vec![0; 1_000_000];
+        file.read_exact_cached_at(&mut all, 5000).unwrap();
+        assert!(all == bytes[5000..1_005_000]);
+        file.read_exact_at(&mut some, 2_000_000).unwrap();
+        file.read_exact_cached_at(&mut some, 2_000_000).unwrap();
+        assert_eq!(some[..], bytes[2_000_000..2_000_100]);
+        let beyond = file.read_exact_cached_at(&mut some, LEN as u64 - 50);
+        assert!(beyond.is_err(), "the file ends before");
     });
 }
 

@@ -174,8 +174,10 @@ fn a_restarted_machine_has_a_cold_cache_until_it_reads() {
     sim.crash(&node);
     let file = sim.restart(&node).fs().open("/d/log", Open::Read).unwrap();
     assert_eq!(file.cached_prefix(0, 1024), 0);
+    assert_eq!(file.read_exact_cached_at(&mut [0; 8], 0).map_err(|e| e.kind()), Err(ErrorKind::WouldBlock));
     file.read_exact_at(&mut [0; 1024], 0).unwrap();
     assert_eq!(file.cached_prefix(0, 1024), 1024);
+    file.read_exact_cached_at(&mut [0; 8], 0).unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Sends answers: memory by plain or vectored send, file slices by zero copy from the page cache, cold ranges through the ring.
+//! Sends answers: memory by plain or vectored send, file slices by zero copy from the page cache, once they are there.
 //!
-//! `sendfile` of a range that is not in the page cache would put the whole shard to sleep on the disk (Kafka's network
-//! threads suffer from that: KAFKA-7504). So every slice is first asked how much of it is cached; the cold rest is read
-//! by the ring into a pooled buffer and sent from there while the shard goes on with its other connections.
+//! `sendfile` of a range that is not in the page cache, or on its way there, would put the whole shard to sleep on the disk (Kafka's
+//! network threads suffer from that: KAFKA-7504). So every slice is first asked how much of it is there. The cold rest is asked of the
+//! disk, and the task waits on the ring for the end of its next part while the shard goes on with its other connections.
 
 use std::io;
 
@@ -13,10 +13,13 @@ use super::response::{FileSlice, Leaving, Piece};
 use crate::shard::Shard;
 
 /// Bytes of one connection that leave by sendfile before the others get their turn.
-const SENDFILE_TURN_BYTES: usize = 1 << 20;
+const SENDFILE_TURN_BYTES: usize = 256 << 10;
 
-/// Bytes of a cold range read at once.
-const COLD_READ_BYTES: usize = 256 * 1024;
+/// Bytes of a cold range that are waited for before they are sent.
+const COLD_BYTES: usize = 256 << 10;
+
+/// Bytes of a cold range that are asked of the disk at once.
+const AHEAD_BYTES: usize = 4 << 20;
 
 /// Sends all of it.
 pub(crate) async fn all(shard: &Shard, socket: &Socket, leaving: Leaving) -> io::Result<()> {
@@ -59,15 +62,45 @@ async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -> io::Resul
 }
 
 async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {
+    let mut asked = Asked { upto: slice.position, waited_at: None };
     while slice.len > 0 {
         let window = slice.len.min(SENDFILE_TURN_BYTES);
         let hot =
             usize::try_from(slice.file.cached_prefix(slice.position, window as u64)).unwrap_or(window).min(window);
-        let sent =
-            if hot > 0 { from_cache(shard, socket, &slice, hot).await? } else { cold(shard, socket, &slice).await? };
+        let sent = if hot > 0 {
+            from_cache(shard, socket, &slice, hot).await?
+        } else if asked.waited_at != Some(slice.position) {
+            from_disk(shard, &slice, &mut asked).await?;
+            0
+        } else {
+            // Gone again before it could be sent: memory is short, and a copy of one's own is sure.
+            copied(shard, socket, &slice).await?
+        };
         slice.position += sent as u64;
         slice.len -= sent;
     }
+    Ok(())
+}
+
+/// What of a slice has been asked of the disk.
+struct Asked {
+    /// All before this position.
+    upto: u64,
+    /// The position from which on a part was waited for.
+    waited_at: Option<u64>,
+}
+
+/// Waits until the next part of a slice is in the page cache; what follows is on its way then.
+async fn from_disk(shard: &Shard, slice: &FileSlice, asked: &mut Asked) -> io::Result<()> {
+    if slice.position >= asked.upto {
+        let ahead = slice.len.min(AHEAD_BYTES) as u64;
+        shard.rt.will_need(&slice.file, slice.position, ahead).await?;
+        asked.upto = slice.position + ahead;
+    }
+    let last = slice.position + slice.len.min(COLD_BYTES) as u64 - 1;
+    shard.rt.read_at(&slice.file, last, shard.rt.frame_buf(1)).await.0?;
+    shard.metrics.fetch_cold_waits.add(1);
+    asked.waited_at = Some(slice.position);
     Ok(())
 }
 
@@ -88,8 +121,8 @@ async fn from_cache(shard: &Shard, socket: &Socket, slice: &FileSlice, hot: usiz
     Ok(sent)
 }
 
-async fn cold(shard: &Shard, socket: &Socket, slice: &FileSlice) -> io::Result<usize> {
-    let buffer = shard.rt.frame_buf(slice.len.min(COLD_READ_BYTES));
+async fn copied(shard: &Shard, socket: &Socket, slice: &FileSlice) -> io::Result<usize> {
+    let buffer = shard.rt.frame_buf(slice.len.min(COLD_BYTES));
     let (read, buffer) = shard.rt.read_at(&slice.file, slice.position, buffer).await;
     let read = read?;
     if read == 0 {

@@ -100,8 +100,10 @@ metrics! {
         commits,
         #[doc = "Record bytes sent by zero copy from the page cache."]
         fetch_bytes_sendfile,
-        #[doc = "Record bytes read from disk through the ring and sent."]
+        #[doc = "Record bytes read through the ring and sent, because they were not to stay in the page cache."]
         fetch_bytes_ring,
+        #[doc = "Times that record bytes had to come from the disk before they were sent."]
+        fetch_cold_waits,
         #[doc = "Fetch partitions answered with an error."]
         fetch_errors,
     }

@@ -7,6 +7,7 @@ use kringle_runtime::{File, Fs, Open};
 
 use crate::error::ReadError;
 use crate::reader::{LogReader, ReaderSegment};
+use crate::scan::Reach;
 use crate::segment::{ActiveSegment, Kind, Recent, SealedSegment, SegmentFiles, locate, path};
 use crate::txn_index;
 
@@ -73,13 +74,13 @@ impl Reading<'_> {
     }
 
     /// The batch that holds `offset`, or the first after it.
-    fn locate(&self, offset: i64) -> io::Result<Option<Recent>> {
+    fn locate(&self, offset: i64, reach: Reach) -> io::Result<Option<Recent>> {
         match self {
             Reading::Active(segment) => match segment.recent(offset) {
                 Some(recent) => Ok(Some(recent)),
-                None => locate(&segment.log, segment.size, &segment.offsets, offset),
+                None => locate(&segment.log, segment.size, &segment.offsets, offset, reach),
             },
-            Reading::Sealed(segment, files) => locate(&files.log, segment.size, &files.offsets, offset),
+            Reading::Sealed(segment, files) => locate(&files.log, segment.size, &files.offsets, offset, reach),
         }
     }
 }
@@ -138,6 +139,23 @@ impl PartitionLog {
     /// With `at_least_one` a first batch larger than `max_bytes` is given whole. Where compaction has left no batch, the next
     /// segment goes on.
     pub fn read(&self, from: i64, max_bytes: usize, upto: Upto, at_least_one: bool) -> Result<Slice, ReadError> {
+        self.look_up(from, max_bytes, upto, at_least_one, Reach::Disk)
+    }
+
+    /// The same, without waiting for the disk: [`ReadError::Cold`] where it must be asked. Then let a helper ask it
+    /// ([`LogReader::warm`]) and look again.
+    pub fn read_cached(&self, from: i64, max_bytes: usize, upto: Upto, at_least_one: bool) -> Result<Slice, ReadError> {
+        self.look_up(from, max_bytes, upto, at_least_one, Reach::Cache)
+    }
+
+    fn look_up(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        upto: Upto,
+        at_least_one: bool,
+        reach: Reach,
+    ) -> Result<Slice, ReadError> {
         if self.state != State::Open {
             return Err(ReadError::Offline);
         }
@@ -151,15 +169,20 @@ impl PartitionLog {
         }
         for at in self.segment_of(from)..=self.sealed.len() {
             let segment = self.reading(at)?;
-            let failed = |source| self.read_failed(segment.base_offset(), source);
-            let Some(first) = segment.locate(from).map_err(failed)? else { continue };
+            let locate = |offset| {
+                segment.locate(offset, reach).map_err(|source| match source.kind() {
+                    io::ErrorKind::WouldBlock if reach == Reach::Cache => ReadError::Cold { offset },
+                    _ => self.read_failed(segment.base_offset(), source),
+                })
+            };
+            let Some(first) = locate(from)? else { continue };
             if first.base_offset >= limit {
                 return Ok(Slice::default());
             }
             let end = if limit >= self.end_of_segment(at) {
                 segment.size()
             } else {
-                segment.locate(limit).map_err(failed)?.map_or(segment.size(), |batch| batch.position)
+                locate(limit)?.map_or(segment.size(), |batch| batch.position)
             };
             let allowed = if at_least_one { max_bytes.max(first.size) } else { max_bytes };
             let len = usize::try_from(end - first.position).unwrap_or(usize::MAX).min(allowed);
@@ -216,7 +239,7 @@ impl PartitionLog {
             return 1 + self.sealed.iter().skip(at + 1).map(|segment| segment.size).sum::<u64>() + self.active.size;
         }
         let position_of = |offset| {
-            let batch = Reading::Active(&self.active).locate(offset).ok().flatten();
+            let batch = Reading::Active(&self.active).locate(offset, Reach::Disk).ok().flatten();
             batch.map_or(self.active.size, |batch| batch.position)
         };
         let end = if limit >= self.offsets.log_end { self.active.size } else { position_of(limit) };

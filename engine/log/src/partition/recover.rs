@@ -17,7 +17,7 @@ use crate::control::EndTxnMarker;
 use crate::epochs::LeaderEpochs;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::producers::{Check, ProducerState, snapshot};
-use crate::scan::{LOOKUP_BYTES, SCAN_BYTES, Window};
+use crate::scan::{LOOKUP_BYTES, Reach, SCAN_BYTES, Window};
 use crate::segment::{ActiveSegment, Kind, NewFiles, Newest, SegmentFiles, index_file, locate, path};
 use crate::txn_index::{self, AbortedTxn};
 
@@ -401,7 +401,7 @@ fn replay_segment(
         }
         Err(e) => return Err(e),
     };
-    let from = locate(&files.log, size, &files.offsets, state.end_offset())?;
+    let from = locate(&files.log, size, &files.offsets, state.end_offset(), Reach::Disk)?;
     match from {
         Some(batch) => replay_log(&files.log, size, batch.position, upto, state),
         None => Ok(()),

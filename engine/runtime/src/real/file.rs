@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
@@ -28,7 +28,12 @@ struct Opened {
     file: std::fs::File,
     /// Set once the kernel said that it has no cachestat(2).
     no_cachestat: Arc<AtomicBool>,
+    /// How often `cached_prefix` still looks whether pages that are in the page cache have come from the disk yet.
+    in_doubt: AtomicU32,
 }
+
+/// So often that a whole segment of cold pages ends before the doubt does.
+const IN_DOUBT: u32 = 4096;
 
 /// Repeats a call that a signal interrupted.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
@@ -63,7 +68,7 @@ pub(crate) fn offset(pos: u64) -> io::Result<i64> {
 
 impl RealFile {
     pub(crate) fn new(file: std::fs::File, no_cachestat: Arc<AtomicBool>) -> RealFile {
-        RealFile { opened: Arc::new(Opened { file, no_cachestat }) }
+        RealFile { opened: Arc::new(Opened { file, no_cachestat, in_doubt: AtomicU32::new(0) }) }
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -91,6 +96,31 @@ impl RealFile {
             nix::errno::Errno::result(written)
         })
         .map(|written| usize::try_from(written).expect("a count of bytes written is not negative"))
+    }
+
+    pub(crate) fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        let pos = offset(pos)?;
+        let n = uninterrupted(|| {
+            let room = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+            // SAFETY: the kernel writes at most the slice's length, into the slice, which is borrowed for the call.
+            let n = unsafe { libc::preadv2(self.raw_fd(), &raw const room, 1, pos, libc::RWF_NOWAIT) };
+            nix::errno::Errno::result(n)
+        });
+        match n {
+            Ok(n) => Ok(usize::try_from(n).expect("a count of bytes read is not negative")),
+            Err(e) => {
+                // The kernel has begun to read what was missing.
+                self.opened.in_doubt.store(IN_DOUBT, Ordering::Relaxed);
+                Err(e)
+            }
+        }
+    }
+
+    /// Starts reading a range into the page cache. May block when the disk's queue is full.
+    pub(crate) fn will_need(&self, pos: u64, len: u64) -> io::Result<()> {
+        let (pos, len) = (offset(pos)?, offset(len)?);
+        nix::fcntl::posix_fadvise(self.std(), pos, len, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED)
+            .map_err(io::Error::from)
     }
 
     pub(crate) fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
@@ -160,27 +190,47 @@ impl RealFile {
     }
 
     pub(crate) fn cached_prefix(&self, pos: u64, len: u64) -> u64 {
-        if len == 0 || self.opened.no_cachestat.load(Ordering::Relaxed) {
+        if len == 0 {
             return len;
         }
         let first = pos / PAGE_BYTES;
         let pages = (pos + len).div_ceil(PAGE_BYTES) - first;
-        let cached = |pages: u64| self.cached_pages(first, pages);
-        let Some(all) = cached(pages) else { return len };
-        if all == pages {
-            return len;
+        let there = match self.cached_pages(first, pages) {
+            Some(0) => 0,
+            Some(cached) if cached == pages && self.opened.in_doubt.load(Ordering::Relaxed) == 0 => return len,
+            // cachestat counts pages that are still on their way from the disk. Only where some are missing, or were lately,
+            // can there be such pages: what was written here is there at once.
+            _ => self.complete_pages(first, pages).unwrap_or(pages),
+        };
+        let doubt = |doubt: u32| Some(if there < pages { IN_DOUBT } else { doubt.saturating_sub(1) });
+        // An approximate count needs no order; two shards may both count the same look.
+        let _ = self.opened.in_doubt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, doubt);
+        ((first + there) * PAGE_BYTES).saturating_sub(pos).min(len)
+    }
+
+    /// How many of `pages` pages, from `first` on and without a gap, can be read without waiting; `None` if the kernel cannot say.
+    fn complete_pages(&self, first: u64, pages: u64) -> Option<u64> {
+        let len = usize::try_from(pages * PAGE_BYTES).ok()?;
+        let mut states = vec![0_u8; usize::try_from(pages).ok()?];
+        let offset = offset(first * PAGE_BYTES).ok()?;
+        // SAFETY: a new mapping at an address of the kernel's choice, of a descriptor that is open. Nobody reads through it.
+        let mapped =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, self.raw_fd(), offset) };
+        if mapped == libc::MAP_FAILED {
+            return None;
         }
-        // The longest prefix that is cached whole. Invariant: `whole` pages are, `broken` pages are not.
-        let (mut whole, mut broken) = (0, pages.min(all + 1));
-        while broken - whole > 1 {
-            let middle = whole.midpoint(broken);
-            if cached(middle) == Some(middle) { whole = middle } else { broken = middle }
-        }
-        ((first + whole) * PAGE_BYTES).saturating_sub(pos).min(len)
+        // SAFETY: the mapping is `len` bytes long, and there is a byte for each of its pages.
+        let told = unsafe { libc::mincore(mapped, len, states.as_mut_ptr()) };
+        // SAFETY: mapped above, and known to nobody else.
+        unsafe { libc::munmap(mapped, len) };
+        (told == 0).then(|| states.iter().take_while(|state| **state & 1 == 1).count() as u64)
     }
 
     /// Cached pages among `pages` from `first` on; `None` if the kernel cannot say.
     fn cached_pages(&self, first: u64, pages: u64) -> Option<u64> {
+        if self.opened.no_cachestat.load(Ordering::Relaxed) {
+            return None;
+        }
         const CACHESTAT: libc::c_long = 451;
         #[repr(C)]
         struct Range {

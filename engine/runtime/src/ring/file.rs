@@ -8,7 +8,7 @@ use io_uring::types::{Fd, FsyncFlags};
 
 use crate::file::{File, FileInner};
 use crate::frames::FrameBuf;
-use crate::real::file::{RealFile, advance};
+use crate::real::file::{RealFile, advance, offset};
 use crate::ring::Ring;
 use crate::ring::op::{Held, Op};
 
@@ -84,6 +84,16 @@ impl Ring {
             }
         }
         (Ok(total), buf)
+    }
+
+    /// A worker of the kernel does it: there may be no room in the disk's queue.
+    pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
+        let file = real(file);
+        let held = Held::File { _file: file.clone() };
+        let entry =
+            opcode::Fadvise::new(Fd(file.raw_fd()), offset(len)?, libc::POSIX_FADV_WILLNEED).offset(pos).build();
+        // SAFETY: the entry names only the held file.
+        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
     }
 
     pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {

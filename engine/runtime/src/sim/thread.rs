@@ -37,6 +37,14 @@ impl SimThread {
         self.latency(span).await;
     }
 
+    async fn read_latency(&self, file: &File) {
+        let span = {
+            let state = self.world.lock();
+            if sim(file).is_cold() { state.faults.cold_read_latency } else { state.faults.disk_latency }
+        };
+        self.latency(span).await;
+    }
+
     /// The bytes change when the operation completes. A dropped write has not happened.
     pub(crate) async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
         self.disk_latency().await;
@@ -46,17 +54,18 @@ impl SimThread {
 
     pub(crate) async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
         let mut buf = buf;
-        let span = {
-            let state = self.world.lock();
-            if sim(file).is_cold() { state.faults.cold_read_latency } else { state.faults.disk_latency }
-        };
-        self.latency(span).await;
+        self.read_latency(file).await;
         let mut bytes = vec![0; buf.remaining()];
         let result = sim(file).read_at(&mut bytes, pos);
         if let Ok(n) = result {
             buf.extend_from_slice(&bytes[..n]);
         }
         (result, buf)
+    }
+
+    pub(crate) async fn will_need(&self) -> io::Result<()> {
+        self.disk_latency().await;
+        Ok(())
     }
 
     /// What was written before the call is durable after it; what is written meanwhile need not be.

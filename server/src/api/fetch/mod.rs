@@ -86,24 +86,24 @@ async fn fetch(
     let min_bytes = usize::try_from(i64::from(body.min_bytes).min(max_bytes)).unwrap_or(0);
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0).unsigned_abs().into());
     let deadline = shard.rt.now() + max_wait;
-    let look = |wait: Option<&Arc<FetchWait>>| {
-        let mut found = read::look_up(shard, &wanted, wait);
+    let look = async |wait: Option<&Arc<FetchWait>>| {
+        let mut found = read::look_up(shard, &wanted, wait).await;
         let enough = limit(&context.partitions, &mut found, max_bytes, min_bytes);
         (found, enough)
     };
-    let (mut found, mut enough) = look(None);
+    let (mut found, mut enough) = look(None).await;
     if !max_wait.is_zero() && !enough {
         let wait = Arc::new(FetchWait { connection: connection.id, progressed: Notify::new() });
         while !enough {
             let seen = wait.progressed.version();
-            (found, enough) = look(Some(&wait));
+            (found, enough) = look(Some(&wait)).await;
             let left = deadline.since(shard.rt.now());
             if enough || left.is_zero() {
                 break;
             }
             if shard.rt.timeout(left, wait.progressed.wait_after(seen)).await.is_none() {
                 // Nothing came in time: answer with what there is.
-                found = look(None).0;
+                found = look(None).await.0;
                 break;
             }
         }

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use kringle_log::Upto;
+use kringle_log::{LogReader, PartitionLog, ReadError, Slice, Upto};
 use kringle_protocol::{ErrorCode, Uuid};
 
 use crate::net::response::FileSlice;
 use crate::shard::Shard;
 use crate::shard::fetchers::FetchWait;
 use crate::shard::shared::SharedLog;
+
+/// So often a look-up is tried with what a helper has brought into memory.
+const COLD_TRIES: u32 = 3;
+
+/// [`PartitionLog::read`] or its sister that does not wait for the disk.
+type Look = fn(&PartitionLog, i64, usize, Upto, bool) -> Result<Slice, ReadError>;
 
 /// What is wanted of one partition; `topic` is an error where it was not found.
 pub(super) struct Wanted {
@@ -73,26 +79,56 @@ impl Found {
     }
 }
 
-/// Looks up all of `wanted`, in their order; with `wait` the partitions also wake it at their next progress.
-pub(super) fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
-    wanted.iter().map(|one| read(shard, one, wait)).collect()
+/// A look-up that must ask the disk first: for what leads to this offset.
+struct Cold {
+    log: LogReader,
+    offset: i64,
 }
 
-fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found {
+/// Looks up all of `wanted`, in their order; with `wait` the partitions also wake it at their next progress. What is not in memory a
+/// helper brings in, while the shard goes on with its other connections.
+pub(super) async fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
+    let mut cold = Vec::new();
+    let mut found = Vec::with_capacity(wanted.len());
+    for (at, one) in wanted.iter().enumerate() {
+        found.push(read(shard, one, wait, PartitionLog::read_cached).unwrap_or_else(|place| {
+            cold.push((at, place));
+            Found::failed(ErrorCode::NONE)
+        }));
+    }
+    let mut tries = 0;
+    while !cold.is_empty() {
+        tries += 1;
+        // Memory may be so short that what was brought in is gone again. Then the shard waits, and the fetch gets on.
+        let again = if tries < COLD_TRIES { PartitionLog::read_cached } else { PartitionLog::read };
+        let (places, lookups): (Vec<usize>, Vec<Cold>) = cold.drain(..).unzip();
+        shard.rt.blocking(move |_| lookups.iter().for_each(|cold| cold.log.warm(cold.offset))).await;
+        for at in places {
+            match read(shard, &wanted[at], None, again) {
+                Ok(one) => found[at] = one,
+                Err(place) => cold.push((at, place)),
+            }
+        }
+    }
+    found
+}
+
+/// A partition's part of a look-up; `look` is how its log is asked.
+fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>, look: Look) -> Result<Found, Cold> {
     let topic = match wanted.topic {
         Ok(topic) => topic,
-        Err(error) => return Found::nowhere(error),
+        Err(error) => return Ok(Found::nowhere(error)),
     };
     let Some(route) = shard.route(topic, wanted.partition) else {
-        return Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        return Ok(Found::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER));
     };
     let partition = &route.shared;
     let error = partition.closed().or_else(|| epoch_error(partition, wanted.current_leader_epoch));
     match error.or(wanted.from_follower.then_some(ErrorCode::NOT_LEADER_OR_FOLLOWER)) {
         Some(error @ (ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH)) => {
-            return Found::elsewhere(error, partition.leader_epoch());
+            return Ok(Found::elsewhere(error, partition.leader_epoch()));
         }
-        Some(error) => return Found::failed(error),
+        Some(error) => return Ok(Found::failed(error)),
         None => {}
     }
     if let Some(wait) = wait {
@@ -109,15 +145,16 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
     if wanted.last_fetched_epoch >= 0 {
         let (epoch, end_offset) = log.end_offset_for_epoch(wanted.last_fetched_epoch);
         if epoch < 0 && end_offset < 0 {
-            return Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE);
+            return Ok(Found::failed(ErrorCode::OFFSET_OUT_OF_RANGE));
         }
         if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset {
             found.diverging = Some((epoch, end_offset));
-            return found;
+            return Ok(found);
         }
     }
-    match log.read(wanted.fetch_offset, wanted.max_bytes, wanted.upto, true) {
-        Err(error) => Found::failed(error.code()),
+    match look(&log, wanted.fetch_offset, wanted.max_bytes, wanted.upto, true) {
+        Err(ReadError::Cold { offset }) => return Err(Cold { log: log.reader(), offset }),
+        Err(error) => return Ok(Found::failed(error.code())),
         Ok(slice) => {
             found.first_batch_len = slice.first_batch_len;
             found.more_follows = slice.more_follows;
@@ -125,9 +162,9 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>) -> Found 
             found.available = slice.len.min(wanted.max_bytes);
             found.aborted = matches!(wanted.upto, Upto::LastStable).then_some(slice.aborted);
             found.slice = slice.file.map(|file| FileSlice { file, position: slice.position, len: slice.len });
-            found
         }
     }
+    Ok(found)
 }
 
 /// What Kafka answers to a client whose idea of the leader epoch differs from the leader's; -1 is no idea.

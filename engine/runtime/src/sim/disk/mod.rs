@@ -368,6 +368,10 @@ impl SimFile {
         Ok(n)
     }
 
+    pub(crate) fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        if self.is_cold() { Err(ErrorKind::WouldBlock.into()) } else { self.read_at(buf, pos) }
+    }
+
     pub(crate) fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {
         self.disk.check(Op::Read)?;
         let bytes = self.inode().on_disk();
