@@ -112,6 +112,8 @@ fn run(seed: u64) -> String {
 
     let before = promised.total();
     let host = sim.restart(&server);
+    // In every other history memory is so short that nothing stays in the page cache.
+    sim.disk_faults(&server, |faults| faults.cold_cache = seed.is_multiple_of(2));
     let _broker = broker::start(&host, config(listen)).expect("the broker starts again");
     let readers = sim.restart(&clients);
     let checked = promised.clone();

@@ -1,18 +1,19 @@
 //! From a segment's file into a socket: the ways a fetch can be answered.
 //!
-//! `copy` reads into memory and writes (pread, write), `sendfile` and `splice` move pages of the page cache, `ring read` is
-//! what the broker does for ranges that are not cached: read through the ring into a pooled buffer, send that. The server
-//! is a thread with one connection over loopback; this thread takes the bytes and throws them away.
+//! `copy` reads into memory and writes (pread, write), `sendfile` and `splice` move pages of the page cache, `ring read` reads
+//! through the ring into a pooled buffer and sends that, and `asked for` is what the broker does for ranges that are not cached: ask
+//! the disk for them, wait on the ring for the end, sendfile. The server is a thread with one connection over loopback; this thread
+//! takes the bytes and throws them away.
 
 use std::fs::File as StdFile;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kringle_bench::throughput::CpuOf;
-use kringle_runtime::{File, Open};
+use kringle_runtime::{File, Open, Rt};
 use nix::fcntl::{PosixFadviseAdvice, SpliceFFlags, posix_fadvise, splice};
 use nix::sys::sendfile::sendfile64;
 
@@ -24,7 +25,7 @@ use crate::shard::{Shard, finished};
 const FILE_BYTES: usize = 128 << 20;
 /// What the client reads at once.
 const CLIENT_BUFFER_BYTES: usize = 256 << 10;
-const WAYS: [Way; 4] = [Way::Copy, Way::Sendfile, Way::Splice, Way::RingRead];
+const WAYS: [Way; 5] = [Way::Copy, Way::Sendfile, Way::Splice, Way::RingRead, Way::AskedFor];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -32,6 +33,7 @@ enum Way {
     Sendfile,
     Splice,
     RingRead,
+    AskedFor,
 }
 
 impl Way {
@@ -41,6 +43,7 @@ impl Way {
             Way::Sendfile => "sendfile",
             Way::Splice => "splice",
             Way::RingRead => "ring read",
+            Way::AskedFor => "asked for",
         }
     }
 }
@@ -82,11 +85,11 @@ pub(crate) fn rows(meter: &mut Meter, ground: &Ground) {
                     }
                     let slices = Slices { len, count };
                     match way {
-                        Way::RingRead => {
+                        Way::RingRead | Way::AskedFor => {
                             let file = ground.fs().open(&path, Open::Read).expect("made above");
                             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
                             let addr = listener.local_addr().expect("bound");
-                            let served = shard.begin(async move |rt| ring_read(&rt, addr, &file, slices).await);
+                            let served = shard.begin(async move |rt| on_shard(&rt, way, addr, &file, slices).await);
                             let (mut client, _) = listener.accept().expect("connected");
                             watch.time(|| drain(&mut client, slices.bytes()));
                             finished(served);
@@ -162,17 +165,33 @@ fn plain(way: Way, client: SocketAddr, path: &Path, slices: Slices) {
                     }
                 }
             }
-            Way::RingRead => unreachable!("runs on a shard"),
+            Way::RingRead | Way::AskedFor => unreachable!("run on a shard"),
         }
     }
 }
 
-/// The server on a shard, as the broker sends what is not cached.
-async fn ring_read(rt: &kringle_runtime::Rt, client: SocketAddr, file: &File, slices: Slices) {
+/// The server on a shard.
+async fn on_shard(rt: &Rt, way: Way, client: SocketAddr, file: &File, slices: Slices) {
     let socket = rt.connect(client).await.expect("the client listens");
     for position in slices.positions() {
-        let (read, buffer) = rt.read_at(file, position as u64, rt.frame_buf(slices.len)).await;
-        assert_eq!(read.expect("read"), slices.len);
-        socket.send(vec![buffer.freeze()]).await.expect("sent");
+        if way == Way::RingRead {
+            let (read, buffer) = rt.read_at(file, position as u64, rt.frame_buf(slices.len)).await;
+            assert_eq!(read.expect("read"), slices.len);
+            socket.send(vec![buffer.freeze()]).await.expect("sent");
+            continue;
+        }
+        let end = position + slices.len;
+        if file.cached_prefix(position as u64, slices.len as u64) < slices.len as u64 {
+            rt.will_need(file, position as u64, slices.len as u64).await.expect("asked for");
+            rt.read_at(file, end as u64 - 1, rt.frame_buf(1)).await.0.expect("read");
+        }
+        let mut at = position;
+        while at < end {
+            match socket.try_send_file(file, at as u64, end - at) {
+                Ok(n) => at += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => socket.writable().await.expect("connected"),
+                Err(e) => panic!("not sent: {e}"),
+            }
+        }
     }
 }

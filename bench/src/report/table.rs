@@ -8,7 +8,7 @@ use crate::report::{Latency, Outcome, Report, SeriesReport};
 use crate::units::{bytes, grouped, significant, u64_to_f64};
 
 /// Metrics that are shown when they have grown; the JSON has all.
-const METRICS: [&str; 14] = [
+const METRICS: [&str; 15] = [
     "kringle_requests_total",
     "kringle_batches_in_total",
     "kringle_records_in_total",
@@ -19,6 +19,7 @@ const METRICS: [&str; 14] = [
     "kringle_commits_total",
     "kringle_fetch_bytes_sendfile_total",
     "kringle_fetch_bytes_ring_total",
+    "kringle_fetch_cold_waits_total",
     "kringle_produce_errors_total",
     "kringle_produce_us (mean)",
     "kringle_fetch_us (mean)",

@@ -1,5 +1,10 @@
 //! What goes in comes out: appends, rolls, reads, durability, a stop and a start.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test; it drops files from the page cache itself"
+)]
 
 mod common;
 

@@ -1,6 +1,10 @@
 //! Files behave the same through the driver and inline, on the real disk and in the simulator.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests too; one drops a file from the page cache itself"
+)]
 
 mod common;
 

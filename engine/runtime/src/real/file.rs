@@ -109,8 +109,10 @@ impl RealFile {
         match n {
             Ok(n) => Ok(usize::try_from(n).expect("a count of bytes read is not negative")),
             Err(e) => {
-                // The kernel has begun to read what was missing.
-                self.opened.in_doubt.store(IN_DOUBT, Ordering::Relaxed);
+                if e.kind() == io::ErrorKind::WouldBlock {
+                    // The kernel has begun to read what was missing.
+                    self.opened.in_doubt.store(IN_DOUBT, Ordering::Relaxed);
+                }
                 Err(e)
             }
         }
@@ -200,7 +202,8 @@ impl RealFile {
             Some(cached) if cached == pages && self.opened.in_doubt.load(Ordering::Relaxed) == 0 => return len,
             // cachestat counts pages that are still on their way from the disk. Only where some are missing, or were lately,
             // can there be such pages: what was written here is there at once.
-            _ => self.complete_pages(first, pages).unwrap_or(pages),
+            Some(cached) => self.complete_pages(first, pages).unwrap_or(if cached == pages { pages } else { 0 }),
+            None => self.complete_pages(first, pages).unwrap_or(pages),
         };
         let doubt = |doubt: u32| Some(if there < pages { IN_DOUBT } else { doubt.saturating_sub(1) });
         // An approximate count needs no order; two shards may both count the same look.
