@@ -100,7 +100,7 @@ metrics! {
         commits,
         #[doc = "Record bytes sent by zero copy from the page cache."]
         fetch_bytes_sendfile,
-        #[doc = "Record bytes read through the ring and sent, because they were not to stay in the page cache."]
+        #[doc = "Record bytes read through the ring and sent from memory, because the page cache did not keep them."]
         fetch_bytes_ring,
         #[doc = "Times that record bytes had to come from the disk before they were sent."]
         fetch_cold_waits,
