@@ -131,10 +131,11 @@ impl Connection {
             FETCH => self.fetch(frame, partitions)?,
             _ => None,
         };
+        served.ok_or(not_served)?;
         let tail_bytes = self.tail.as_ref().map_or(0, |tail| tail.left);
         let length = i32::try_from(self.output.len() - 4 + tail_bytes).expect("an answer is smaller than 2 GiB");
         self.output[..4].copy_from_slice(&length.to_be_bytes());
-        served.ok_or(not_served)
+        Ok(())
     }
 
     /// Begins an answer: room for the length, and the correlation id. The fields of the body follow.

@@ -11,8 +11,8 @@ use super::drive::{Load, Outcome, Pace};
 use super::producing::wall_ns;
 use super::report::{Report, Tally};
 use super::wire::{self, Fetched};
-use super::{RawError, Span, Target, end_of, measure};
-use crate::frames::{self, LATEST};
+use super::{RawError, Span, Target, measure};
+use crate::frames;
 
 /// What an answer holds beside its records; a tail keeps answers whole.
 const ANSWER_OVERHEAD_BYTES: usize = 4096;
@@ -51,7 +51,6 @@ pub(super) struct TailArgs {
 
 /// A connection's partition and how far it has read.
 struct Lane {
-    partition: i32,
     request: Vec<u8>,
     offset: i64,
     finished: bool,
@@ -70,7 +69,7 @@ impl Read {
             .map(|connection| {
                 let partition = i32::try_from(connection % usize::from(*partitions)).expect("it fitted 16 bits");
                 let request = frames::fetch(topic, partition, min_bytes, self.max);
-                Lane { partition, request, offset: 0, finished: false }
+                Lane { request, offset: 0, finished: false }
             })
             .collect()
     }
@@ -139,6 +138,8 @@ pub(super) fn run(args: &FetchArgs) -> Result<Report, RawError> {
 
 struct Tailing {
     lanes: Vec<Lane>,
+    /// Which lanes know the end of their log. The first answer says where it is; what else it holds is old.
+    begun: Vec<bool>,
 }
 
 impl Load for Tailing {
@@ -152,6 +153,10 @@ impl Load for Tailing {
         let fetched = wire::fetched(head).ok_or(RawError::Malformed("Fetch"))?;
         if fetched.error != 0 {
             return Ok(Outcome { error: fetched.error, bytes: 0 });
+        }
+        if !std::mem::replace(&mut self.begun[connection], true) {
+            lane.offset = fetched.high_watermark;
+            return Ok(Outcome { error: 0, bytes: 0 });
         }
         let mut records = &head[fetched.records_at..];
         let mut bytes = 0;
@@ -171,10 +176,7 @@ impl Load for Tailing {
 
 pub(super) fn run_tail(args: &TailArgs) -> Result<Report, RawError> {
     let read = &args.read;
-    let mut load = Tailing { lanes: read.lanes(1) };
-    for lane in &mut load.lanes {
-        lane.offset = end_of(&read.target, lane.partition, LATEST)?;
-    }
+    let mut load = Tailing { lanes: read.lanes(1), begun: vec![false; read.span.conns] };
     let whole = usize::try_from(read.max).unwrap_or(0) + ANSWER_OVERHEAD_BYTES;
     measure("tail", &read.target, &read.span, Some(whole), &read.span.pace(1, None), &mut load)
 }
