@@ -159,13 +159,6 @@ fn call(broker: SocketAddr, request: &[u8]) -> Result<(TcpStream, Vec<u8>), RawE
     Ok((socket, answer))
 }
 
-/// The offset at an end of a partition, as ListOffsets has it for `which`.
-fn end_of(target: &Target, partition: i32, which: i64) -> Result<i64, RawError> {
-    let (_, answer) = call(target.broker, &frames::list_offsets(&target.topic, partition, which))?;
-    let listed = wire::listed(&answer).filter(|(error, _)| *error == 0);
-    listed.map(|(_, offset)| offset).ok_or(RawError::Malformed("ListOffsets"))
-}
-
 fn create(target: &Target) -> Result<(), RawError> {
     const TOPIC_ALREADY_EXISTS: i16 = 36;
     let (_, answer) = call(target.broker, &frames::create_topic(&target.topic, i32::from(target.partitions)))?;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::drive::{Load, Outcome};
 use super::report::{Report, Tally};
-use super::{RawError, Span, Target, call, end_of, measure, wire};
+use super::{RawError, Span, Target, call, measure, wire};
 use crate::frames::{self, EARLIEST, LATEST};
 
 /// Counted as an error: the answer is not the place that was asked for.
@@ -113,7 +113,11 @@ fn found(by: By, answer: &[u8]) -> Result<Found, RawError> {
 
 pub(super) fn run(args: &SeekArgs) -> Result<Report, RawError> {
     let (target, topic) = (&args.target, &args.target.topic);
-    let (start, end) = (end_of(target, 0, EARLIEST)?, end_of(target, 0, LATEST)?);
+    let end_of = |which| {
+        let (_, answer) = call(target.broker, &frames::list_offsets(topic, 0, which))?;
+        wire::listed(&answer).filter(|(error, _)| *error == 0).map(|(_, offset)| offset).ok_or(MALFORMED)
+    };
+    let (start, end) = (end_of(EARLIEST)?, end_of(LATEST)?);
     let fetch = frames::fetch(topic, 0, 1, args.max);
     let mut places = Vec::new();
     for offset in offsets(args, start, args.before.map_or(end, |before| before.min(end))) {

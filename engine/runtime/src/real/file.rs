@@ -205,9 +205,9 @@ impl RealFile {
             Some(cached) => self.complete_pages(first, pages).unwrap_or(if cached == pages { pages } else { 0 }),
             None => self.complete_pages(first, pages).unwrap_or(pages),
         };
-        let doubt = |doubt: u32| Some(if there < pages { IN_DOUBT } else { doubt.saturating_sub(1) });
-        // An approximate count needs no order; two shards may both count the same look.
-        let _ = self.opened.in_doubt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, doubt);
+        // An approximate count: two shards may both count the same look.
+        let looks = self.opened.in_doubt.load(Ordering::Relaxed).saturating_sub(1);
+        self.opened.in_doubt.store(if there < pages { IN_DOUBT } else { looks }, Ordering::Relaxed);
         ((first + there) * PAGE_BYTES).saturating_sub(pos).min(len)
     }
 
