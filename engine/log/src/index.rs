@@ -103,7 +103,7 @@ impl<const N: usize> Entries<N> {
 
     fn push(&mut self, entry: [u8; N]) {
         self.tail.push(entry);
-        if self.len() - self.on_disk >= PAGE_ENTRIES
+        if (self.len() - self.on_disk).is_multiple_of(PAGE_ENTRIES)
             && let Err(e) = self.flush()
         {
             tracing::warn!("index page not written, kept in memory: {e}");
@@ -380,5 +380,23 @@ mod tests {
                 assert_eq!(found, ((expected * 10, position), next), "{offset} of {count} entries");
             }
         }
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_kept_and_tried_again_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = Host::real(RealOptions::default()).unwrap().fs();
+        let path = dir.path().join("index");
+        let mut index = OffsetIndex::open(IndexFile::Named(fs.clone(), path.clone()), 0, 0);
+        let page = u32::try_from(PAGE_ENTRIES).unwrap();
+        let append = |index: &mut OffsetIndex, entries: std::ops::Range<u32>| {
+            entries.for_each(|n| index.append(i64::from(n) * 10, u64::from(n)));
+            fs.open(&path, Open::Read).ok().map(|file| file.len().unwrap())
+        };
+        assert_eq!(append(&mut index, 0..page + 1), None);
+        fs.open(&path, Open::CreateNew).unwrap();
+        assert_eq!(append(&mut index, page + 1..2 * page - 1), Some(0));
+        assert_eq!(append(&mut index, 2 * page - 1..2 * page), Some(u64::from(page) * 16));
+        assert_eq!(index.around(5005, Reach::Disk).unwrap(), ((5000, 500), Some(501)));
     }
 }

@@ -5,17 +5,16 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
 
+use super::page_cache::{Arriving, PAGE_BYTES, Pages};
 use crate::frames::FrameBuf;
 
 /// Slices the kernel takes in one vectored call.
 pub(crate) const IOV_MAX: usize = 1024;
-/// Page size of every machine we run on; `cachestat` answers by the page, `O_DIRECT` wants sectors, which divide it.
-const PAGE_BYTES: u64 = 4096;
 
 /// An open file and what is known about its kernel.
 #[derive(Clone, Debug)]
@@ -28,12 +27,8 @@ struct Opened {
     file: std::fs::File,
     /// Set once the kernel said that it has no cachestat(2).
     no_cachestat: Arc<AtomicBool>,
-    /// How often `cached_prefix` still looks whether pages that are in the page cache have come from the disk yet.
-    in_doubt: AtomicU32,
+    arriving: Arriving,
 }
-
-/// So often that a whole segment of cold pages ends before the doubt does.
-const IN_DOUBT: u32 = 4096;
 
 /// Repeats a call that a signal interrupted.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
@@ -68,7 +63,7 @@ pub(crate) fn offset(pos: u64) -> io::Result<i64> {
 
 impl RealFile {
     pub(crate) fn new(file: std::fs::File, no_cachestat: Arc<AtomicBool>) -> RealFile {
-        RealFile { opened: Arc::new(Opened { file, no_cachestat, in_doubt: AtomicU32::new(0) }) }
+        RealFile { opened: Arc::new(Opened { file, no_cachestat, arriving: Arriving::default() }) }
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -99,27 +94,37 @@ impl RealFile {
     }
 
     pub(crate) fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {
+        // SAFETY: the room is that of the slice, which is borrowed for the call.
+        let read = unsafe { self.read_to(buf.as_mut_ptr(), buf.len(), pos, libc::RWF_NOWAIT) };
+        if read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+            self.is_asked_for(pos, buf.len() as u64);
+        }
+        read
+    }
+
+    /// Reads up to `len` bytes at `pos` to where `room` points.
+    ///
+    /// # Safety
+    /// There must be room for `len` bytes, which nobody else uses during the call.
+    unsafe fn read_to(&self, room: *mut u8, len: usize, pos: u64, flags: libc::c_int) -> io::Result<usize> {
         let pos = offset(pos)?;
         let n = uninterrupted(|| {
-            let room = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-            // SAFETY: the kernel writes at most the slice's length, into the slice, which is borrowed for the call.
-            let n = unsafe { libc::preadv2(self.raw_fd(), &raw const room, 1, pos, libc::RWF_NOWAIT) };
+            let room = libc::iovec { iov_base: room.cast(), iov_len: len };
+            // SAFETY: the kernel writes at most `len` bytes to where `room` points; the caller says that it may.
+            let n = unsafe { libc::preadv2(self.raw_fd(), &raw const room, 1, pos, flags) };
             nix::errno::Errno::result(n)
-        });
-        match n {
-            Ok(n) => Ok(usize::try_from(n).expect("a count of bytes read is not negative")),
-            Err(e) => {
-                if e.kind() == io::ErrorKind::WouldBlock {
-                    // The kernel has begun to read what was missing.
-                    self.opened.in_doubt.store(IN_DOUBT, Ordering::Relaxed);
-                }
-                Err(e)
-            }
-        }
+        })?;
+        Ok(usize::try_from(n).expect("a count of bytes read is not negative"))
+    }
+
+    /// The kernel has begun, or is about, to read this range from the disk.
+    pub(crate) fn is_asked_for(&self, pos: u64, len: u64) {
+        self.opened.arriving.asked_for(Pages::of(pos, len));
     }
 
     /// Starts reading a range into the page cache. May block when the disk's queue is full.
     pub(crate) fn will_need(&self, pos: u64, len: u64) -> io::Result<()> {
+        self.is_asked_for(pos, len);
         let (pos, len) = (offset(pos)?, offset(len)?);
         nix::fcntl::posix_fadvise(self.std(), pos, len, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED)
             .map_err(io::Error::from)
@@ -137,15 +142,9 @@ impl RealFile {
     /// Appends to `buf` from `pos` on, up to its capacity; 0 at the end of the file. With `nowait` only what is cached: an
     /// error (`WouldBlock`, or `Unsupported` on some file systems) says that another path must be taken.
     pub(crate) fn read_into(&self, buf: &mut FrameBuf, pos: u64, nowait: bool) -> io::Result<usize> {
-        let pos = offset(pos)?;
         let flags = if nowait { libc::RWF_NOWAIT } else { 0 };
-        let n = uninterrupted(|| {
-            let room = libc::iovec { iov_base: buf.tail_mut().cast(), iov_len: buf.remaining() };
-            // SAFETY: the kernel writes at most `remaining()` bytes from the buffer's tail on, where there is room for them.
-            let n = unsafe { libc::preadv2(self.raw_fd(), &raw const room, 1, pos, flags) };
-            nix::errno::Errno::result(n)
-        })?;
-        let n = usize::try_from(n).expect("a count of bytes read is not negative");
+        // SAFETY: the buffer has room for `remaining()` bytes from its tail on, and is borrowed for the call.
+        let n = unsafe { self.read_to(buf.tail_mut().cast(), buf.remaining(), pos, flags) }?;
         // SAFETY: the kernel wrote `n` bytes from the tail on, within what remained.
         unsafe { buf.filled(n) };
         Ok(n)
@@ -195,73 +194,9 @@ impl RealFile {
         if len == 0 {
             return len;
         }
-        let first = pos / PAGE_BYTES;
-        let pages = (pos + len).div_ceil(PAGE_BYTES) - first;
-        let there = match self.cached_pages(first, pages) {
-            Some(0) => 0,
-            Some(cached) if cached == pages && self.opened.in_doubt.load(Ordering::Relaxed) == 0 => return len,
-            // cachestat counts pages that are still on their way from the disk. Only where some are missing, or were lately,
-            // can there be such pages: what was written here is there at once.
-            Some(cached) => self.complete_pages(first, pages).unwrap_or(if cached == pages { pages } else { 0 }),
-            None => self.complete_pages(first, pages).unwrap_or(pages),
-        };
-        // An approximate count: two shards may both count the same look.
-        let looks = self.opened.in_doubt.load(Ordering::Relaxed).saturating_sub(1);
-        self.opened.in_doubt.store(if there < pages { IN_DOUBT } else { looks }, Ordering::Relaxed);
-        ((first + there) * PAGE_BYTES).saturating_sub(pos).min(len)
-    }
-
-    /// How many of `pages` pages, from `first` on and without a gap, can be read without waiting; `None` if the kernel cannot say.
-    fn complete_pages(&self, first: u64, pages: u64) -> Option<u64> {
-        let len = usize::try_from(pages * PAGE_BYTES).ok()?;
-        let mut states = vec![0_u8; usize::try_from(pages).ok()?];
-        let offset = offset(first * PAGE_BYTES).ok()?;
-        // SAFETY: a new mapping at an address of the kernel's choice, of a descriptor that is open. Nobody reads through it.
-        let mapped =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, self.raw_fd(), offset) };
-        if mapped == libc::MAP_FAILED {
-            return None;
-        }
-        // SAFETY: the mapping is `len` bytes long, and there is a byte for each of its pages.
-        let told = unsafe { libc::mincore(mapped, len, states.as_mut_ptr()) };
-        // SAFETY: mapped above, and known to nobody else.
-        unsafe { libc::munmap(mapped, len) };
-        (told == 0).then(|| states.iter().take_while(|state| **state & 1 == 1).count() as u64)
-    }
-
-    /// Cached pages among `pages` from `first` on; `None` if the kernel cannot say.
-    fn cached_pages(&self, first: u64, pages: u64) -> Option<u64> {
-        if self.opened.no_cachestat.load(Ordering::Relaxed) {
-            return None;
-        }
-        const CACHESTAT: libc::c_long = 451;
-        #[repr(C)]
-        struct Range {
-            off: u64,
-            len: u64,
-        }
-        #[repr(C)]
-        #[derive(Default)]
-        struct Counts {
-            cache: u64,
-            dirty: u64,
-            writeback: u64,
-            evicted: u64,
-            recently_evicted: u64,
-        }
-        let range = Range { off: first * PAGE_BYTES, len: pages * PAGE_BYTES };
-        let mut counts = Counts::default();
-        // SAFETY: both structs have the kernel's layout and live until the call returns; the flags must be 0.
-        let result =
-            unsafe { libc::syscall(CACHESTAT, self.raw_fd(), &raw const range, &raw mut counts, 0 as libc::c_uint) };
-        match nix::errno::Errno::result(result) {
-            Ok(_) => Some(counts.cache),
-            Err(nix::Error::ENOSYS | nix::Error::EPERM) => {
-                self.opened.no_cachestat.store(true, Ordering::Relaxed);
-                None
-            }
-            Err(_) => None,
-        }
+        let pages = Pages::of(pos, len);
+        let ready = pages.ready(self.raw_fd(), &self.opened.no_cachestat, &self.opened.arriving);
+        ((pages.first + ready) * PAGE_BYTES).saturating_sub(pos).min(len)
     }
 
     pub(crate) fn len(&self) -> io::Result<u64> {

@@ -89,6 +89,7 @@ impl Ring {
     /// A worker of the kernel does it: there may be no room in the disk's queue.
     pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         let file = real(file);
+        file.is_asked_for(pos, len);
         let held = Held::File { _file: file.clone() };
         let entry =
             opcode::Fadvise::new(Fd(file.raw_fd()), offset(len)?, libc::POSIX_FADV_WILLNEED).offset(pos).build();
