@@ -58,7 +58,7 @@ pub use epochs::EpochEntry;
 pub use error::{AppendError, LogError, ReadError};
 pub use partition::{
     Acks, Appended, CloseJob, DeleteJob, OpenLog, PartitionLog, Progress, Progressed, RollDone, RollJob, Slice, Step,
-    Stretch, SyncJob, Unflushed, Upto, WriteJob, ZerosJob,
+    SyncJob, Unflushed, Upto, WriteJob, ZerosJob,
 };
 pub use producers::ProducerSummary;
 pub use reader::{FoundByTime, LogReader};

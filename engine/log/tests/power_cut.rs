@@ -41,14 +41,11 @@ struct Producer {
 /// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it.
 fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
     for _ in 0..steps {
-        if log.wants_runway() {
-            let mut stretch = log.begin_runway();
-            if let Some(zeros) = log.next_zeros(&stretch)
-                && let Err(e) = log.finish_zeros(&mut stretch, &zeros, zeros.run_inline())
-            {
-                assert!(e.is_fatal() && log.is_offline(), "{e}");
-                return;
-            }
+        if let Some(zeros) = log.next_zeros()
+            && let Err(e) = log.finish_zeros(&zeros, zeros.run_inline())
+        {
+            assert!(e.is_fatal() && log.is_offline(), "{e}");
+            return;
         }
         let done = match dice.below(10) {
             0..6 => {

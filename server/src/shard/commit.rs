@@ -125,25 +125,23 @@ impl Shard {
         partition.laying_runway.set(true);
         let (shard, partition) = (self.clone(), partition.clone());
         self.rt.spawn(async move {
-            if let Err(error) = shard.lay_stretch(&partition).await {
+            if let Err(error) = shard.lay_zeros(&partition).await {
                 shard.log_failed(&partition, &error);
             }
             partition.laying_runway.set(false);
         });
     }
 
-    async fn lay_stretch(&self, partition: &Partition) -> Result<(), LogError> {
-        let mut stretch = partition.log().begin_runway();
+    async fn lay_zeros(&self, partition: &Partition) -> Result<(), LogError> {
         while partition.closed().is_none() {
             // The log's lock is not held over the write.
-            let zeros = partition.log().next_zeros(&stretch);
+            let zeros = partition.log().next_zeros();
             let Some(zeros) = zeros else { break };
             let result = zeros.run_inline();
-            partition.log().finish_zeros(&mut stretch, &zeros, result)?;
-            self.rt.yield_now().await;
-        }
-        if let Err(error) = stretch.start_writeback(&self.rt).await {
-            tracing::debug!("{}: zeros are not being written yet: {error}", partition.tp);
+            partition.log().finish_zeros(&zeros, result)?;
+            if let Err(error) = zeros.start_writeback(&self.rt).await {
+                tracing::debug!("{}: zeros are not being written yet: {error}", partition.tp);
+            }
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub use open::{OpenLog, Progress};
 pub use read::{Slice, Upto};
 pub use retention::DeleteJob;
 pub use roll::{RollDone, RollJob};
-pub use runway::{Stretch, ZerosJob};
+pub use runway::ZerosJob;
 pub use sync::{SyncJob, Unflushed};
 pub use write::{Progressed, Step, WriteJob};
 

@@ -20,22 +20,22 @@ use crate::error::{LogError, is_disk_full};
 use super::write::InFlight;
 use super::{PartitionLog, State};
 
-/// Zeros of one write: short, because it is made on the shard's thread.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Commits of a log before it gets a runway.
 const FROM_COMMITS: u32 = 8;
 /// A commit of more bytes is bound by the disk's speed, which zeros would halve.
 const SMALL_COMMIT_BYTES: u64 = 256 << 10;
-/// The first stretch. Each next one is twice as long, up to the longest: more at once would delay the commits beside it.
-const FIRST_BYTES: u64 = 128 << 10;
-const MOST_BYTES: u64 = 1 << 20;
+/// Zeros of one write, made on the shard's thread, which then go to the disk: the commits beside them wait for them, so
+/// more of them make its tail longer.
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
+/// How far ahead zeros are laid of a log that has written over as many: far enough that they are on the disk before batches come there.
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// How the log's commits go, and how far ahead of them zeros are laid.
 #[derive(Debug, Default)]
 pub(crate) struct Runway {
     small_commits: u32,
-    /// Bytes of the last stretch.
-    stretch: u64,
+    /// Zeros laid so far.
+    laid: u64,
     /// Base offset of a segment that found the disk full.
     full: Option<i64>,
 }
@@ -43,25 +43,6 @@ pub(crate) struct Runway {
 impl Runway {
     pub(super) fn committed(&mut self, bytes: u64) {
         self.small_commits = if bytes <= SMALL_COMMIT_BYTES { self.small_commits.saturating_add(1) } else { 0 };
-    }
-}
-
-/// A run of zeros that is being laid.
-pub struct Stretch {
-    log: File,
-    base_offset: i64,
-    from: u64,
-    to: u64,
-    goal: u64,
-}
-
-impl Stretch {
-    /// Starts bringing the zeros to the disk. Nobody waits for them: the next commit takes the journal's part along.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub async fn start_writeback(&self, rt: &Rt) -> io::Result<()> {
-        rt.sync_range(&self.log, self.from, self.to - self.from).await
     }
 }
 
@@ -80,14 +61,30 @@ impl ZerosJob {
     pub fn run_inline(&self) -> io::Result<()> {
         self.log.write_all_at(&mut [IoSlice::new(&ZEROS)], self.from)
     }
+
+    /// Starts bringing the zeros to the disk. Nobody waits for them: the next commit takes the journal's part along.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn start_writeback(&self, rt: &Rt) -> io::Result<()> {
+        rt.sync_range(&self.log, self.from, ZEROS.len() as u64).await
+    }
 }
 
 impl PartitionLog {
     /// Whether commits will soon run out of written blocks.
     pub fn wants_runway(&self) -> bool {
-        self.runway.small_commits >= FROM_COMMITS
-            && self.runway_bytes() < self.runway.stretch.max(1)
-            && self.runway_is_possible()
+        self.state == State::Open
+            && self.runway.small_commits >= FROM_COMMITS
+            && self.runway_bytes() < self.runway_ahead()
+            && !self.in_flight.is_something()
+            && self.runway.full != Some(self.active.base_offset)
+            && self.runway_start() < u64::from(self.config.segment_bytes)
+    }
+
+    /// Zeros that the log should have ahead: as many as it has written over.
+    fn runway_ahead(&self) -> u64 {
+        self.runway.laid.saturating_sub(self.runway_bytes()).clamp(ZEROS.len() as u64, AHEAD_BYTES)
     }
 
     /// Bytes of zeros behind the log end.
@@ -95,49 +92,28 @@ impl PartitionLog {
         self.active.runway_bytes()
     }
 
-    fn runway_is_possible(&self) -> bool {
-        self.state == State::Open
-            && !self.in_flight.is_something()
-            && self.runway.full != Some(self.active.base_offset)
-            && self.runway_start() < u64::from(self.config.segment_bytes)
-    }
-
     fn runway_start(&self) -> u64 {
         self.active.runway_end.max(self.active.size)
     }
 
-    /// Begins a stretch. No other may be under way.
-    pub fn begin_runway(&mut self) -> Stretch {
-        self.runway.stretch = (self.runway.stretch * 2).clamp(FIRST_BYTES, MOST_BYTES);
-        let from = self.runway_start();
-        let log = self.active.log.clone();
-        Stretch { log, base_offset: self.active.base_offset, from, to: from, goal: from + self.runway.stretch }
-    }
-
-    /// The next zeros of the stretch, the log's outstanding job until [`PartitionLog::finish_zeros`]; `None` if that was all, or if
-    /// another job is outstanding. Appends may come between.
-    pub fn next_zeros(&mut self, stretch: &Stretch) -> Option<ZerosJob> {
-        if stretch.to >= stretch.goal || stretch.base_offset != self.active.base_offset || !self.runway_is_possible() {
+    /// The next zeros, the log's outstanding job until [`PartitionLog::finish_zeros`]; `None` if it wants none.
+    pub fn next_zeros(&mut self) -> Option<ZerosJob> {
+        if !self.wants_runway() {
             return None;
         }
         self.in_flight = InFlight::Zeros;
-        Some(ZerosJob { log: stretch.log.clone(), from: self.runway_start() })
+        Some(ZerosJob { log: self.active.log.clone(), from: self.runway_start() })
     }
 
     /// Takes note of what a job of [`PartitionLog::next_zeros`] did.
-    pub fn finish_zeros(
-        &mut self,
-        stretch: &mut Stretch,
-        job: &ZerosJob,
-        result: io::Result<()>,
-    ) -> Result<(), LogError> {
+    pub fn finish_zeros(&mut self, job: &ZerosJob, result: io::Result<()>) -> Result<(), LogError> {
         if !matches!(self.in_flight, InFlight::Zeros) {
             return Err(self.offline_error());
         }
         self.in_flight = InFlight::Nothing;
         // If they did not fit, a part of them may be there.
         self.active.runway_end = job.from + ZEROS.len() as u64;
-        stretch.to = self.active.runway_end;
+        self.runway.laid += ZEROS.len() as u64;
         match result {
             Ok(()) => Ok(()),
             Err(e) if is_disk_full(&e) => {

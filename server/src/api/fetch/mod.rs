@@ -244,7 +244,7 @@ fn respond(
                 last.partitions.push(data)
             }
             _ => response.responses.push(FetchableTopicResponse {
-                topic: partition.topic.to_string(),
+                topic: String::from(&*partition.topic),
                 topic_id: partition.topic_id,
                 partitions: vec![data],
             }),
