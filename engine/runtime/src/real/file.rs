@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
 
-use super::page_cache::{Arriving, PAGE_BYTES, Pages};
+use super::page_cache::{Arriving, PAGE_BYTES, Pages, READAHEAD_BYTES};
 use crate::frames::FrameBuf;
 
 /// Slices the kernel takes in one vectored call.
@@ -97,7 +97,7 @@ impl RealFile {
         // SAFETY: the room is that of the slice, which is borrowed for the call.
         let read = unsafe { self.read_to(buf.as_mut_ptr(), buf.len(), pos, libc::RWF_NOWAIT) };
         if read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
-            self.is_asked_for(pos, buf.len() as u64);
+            self.is_asked_for(pos, READAHEAD_BYTES.max(buf.len() as u64));
         }
         read
     }

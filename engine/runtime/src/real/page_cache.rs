@@ -13,7 +13,7 @@ use super::file::offset;
 pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// Behind a page that is not there the kernel reads on of its own accord, about so far.
-const READAHEAD_BYTES: u64 = 1 << 20;
+pub(crate) const READAHEAD_BYTES: u64 = 1 << 20;
 
 /// Pages of a file, from `first` on.
 #[derive(Clone, Copy, Debug)]
