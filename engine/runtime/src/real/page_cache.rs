@@ -29,6 +29,10 @@ impl Pages {
         Pages { first, count: pos.saturating_add(len).div_ceil(PAGE_BYTES) - first }
     }
 
+    fn end(self) -> u64 {
+        self.first + self.count
+    }
+
     /// How many of them, from the first on and without a gap, can be read without waiting for the disk. All, where the kernel
     /// cannot say.
     pub(crate) fn ready(self, fd: RawFd, no_cachestat: &AtomicBool, arriving: &Arriving) -> u64 {
@@ -112,30 +116,32 @@ impl Arriving {
     /// With 256 regions a segment of the default size has each to itself; beyond, they are used again from the first.
     const REGION_PAGES: u64 = 1024;
 
-    /// The word and the bit of each region that begins in `regions`, each once.
-    fn bits(regions: std::ops::Range<u64>) -> impl Iterator<Item = (usize, u64)> {
-        let end = regions.end.min(regions.start + 256);
-        (regions.start..end).map(|region| (usize::try_from(region / 64 % 4).expect("below 4"), 1 << (region % 64)))
+    /// The word and the bit of each region from that of page `first` up to region `end`, each once.
+    fn bits(first: u64, end: u64) -> impl Iterator<Item = (usize, u64)> {
+        let first = first / Self::REGION_PAGES;
+        let end = end.min(first + 256);
+        (first..end).map(|region| (usize::try_from(region / 64 % 4).expect("below 4"), 1 << (region % 64)))
+    }
+
+    /// Those of the regions that hold any of `pages`.
+    fn touched(pages: Pages) -> impl Iterator<Item = (usize, u64)> {
+        Self::bits(pages.first, pages.end().div_ceil(Self::REGION_PAGES))
     }
 
     /// Pages that have been asked of the disk.
     pub(crate) fn asked_for(&self, pages: Pages) {
-        let end = (pages.first + pages.count).div_ceil(Self::REGION_PAGES);
-        for (word, bit) in Self::bits(pages.first / Self::REGION_PAGES..end) {
+        for (word, bit) in Self::touched(pages) {
             self.regions[word].fetch_or(bit, Ordering::Relaxed);
         }
     }
 
     fn maybe_in(&self, pages: Pages) -> bool {
-        let end = (pages.first + pages.count).div_ceil(Self::REGION_PAGES);
-        let mut bits = Self::bits(pages.first / Self::REGION_PAGES..end);
-        bits.any(|(word, bit)| self.regions[word].load(Ordering::Relaxed) & bit != 0)
+        Self::touched(pages).any(|(word, bit)| self.regions[word].load(Ordering::Relaxed) & bit != 0)
     }
 
     /// All of `pages` were found: the regions that end with or in them are whole.
     fn have_come(&self, pages: Pages) {
-        let end = (pages.first + pages.count) / Self::REGION_PAGES;
-        for (word, bit) in Self::bits(pages.first / Self::REGION_PAGES..end) {
+        for (word, bit) in Self::bits(pages.first, pages.end() / Self::REGION_PAGES) {
             self.regions[word].fetch_and(!bit, Ordering::Relaxed);
         }
     }
