@@ -41,7 +41,7 @@ pub use message::{Message, Request};
 pub use reader::{DecodeError, MAX_STRING_BYTES, Reader};
 pub use records::Records;
 pub use uuid::{BadUuid, Uuid};
-pub use writer::{Cut, EncodeError, Writer};
+pub use writer::{Cut, Cuts, EncodeError, Writer};
 
 /// The README's example, as a test.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 //! Invariant: cuts lie in ascending positions, and only at the end of what was written when they were made.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::codec::{Codec, Ctx};
 use crate::reader::{MAX_STRING_BYTES, Width};
@@ -46,23 +47,26 @@ pub struct Cut {
     pub len: u32,
 }
 
+/// Where the records of an answer belong in it: mostly those of one partition.
+pub type Cuts = SmallVec<[Cut; 1]>;
+
 /// Bytes to be sent.
 #[derive(Debug, Default)]
 pub struct Writer {
     bytes: BytesMut,
-    cuts: Vec<Cut>,
+    cuts: Cuts,
 }
 
 impl Writer {
     /// Writes behind what `bytes` holds already.
     #[must_use]
     pub fn new(bytes: BytesMut) -> Writer {
-        Writer { bytes, cuts: Vec::new() }
+        Writer { bytes, cuts: Cuts::new() }
     }
 
     /// What was written, and where records from files belong in it.
     #[must_use]
-    pub fn finish(self) -> (BytesMut, Vec<Cut>) {
+    pub fn finish(self) -> (BytesMut, Cuts) {
         (self.bytes, self.cuts)
     }
 

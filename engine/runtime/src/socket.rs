@@ -129,25 +129,21 @@ impl Socket {
     /// Sends all of `bufs`.
     pub async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         match &self.inner {
-            SocketInner::Ring(socket) => socket.send(bufs, false).await,
-            SocketInner::Syscall(socket) => socket.send(bufs, false).await,
-            SocketInner::Sim(socket) => socket.send(bufs).await,
-        }
-    }
-
-    /// The same when more follows at once, of a file for example: the last bytes may wait for it and leave in one packet with it,
-    /// which wakes the peer once.
-    pub async fn send_before_more(&self, bufs: Vec<Bytes>) -> io::Result<()> {
-        match &self.inner {
-            SocketInner::Ring(socket) => socket.send(bufs, true).await,
-            SocketInner::Syscall(socket) => socket.send(bufs, true).await,
+            SocketInner::Ring(socket) => socket.send(bufs).await,
+            SocketInner::Syscall(socket) => socket.send(bufs).await,
             SocketInner::Sim(socket) => socket.send(bufs).await,
         }
     }
 
     /// Sends as many of `bytes` as the socket takes now: `WouldBlock` when it is full (see [`Socket::writable`]).
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, socket => socket.try_send(bytes))
+        either!(self, socket => socket.try_send(bytes, false))
+    }
+
+    /// The same when more follows at once, of a file for example: the last bytes may wait for it and leave in one packet with it,
+    /// which wakes the peer once.
+    pub fn try_send_before_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, socket => socket.try_send(bytes, true))
     }
 
     /// Sends bytes of a file from the page cache without copying them (sendfile), as many as the socket takes now: `WouldBlock` when

@@ -10,7 +10,7 @@ use kringle_protocol::{ApiKey, ErrorCode, Message};
 use super::{Close, Request};
 use crate::control::features;
 use crate::net::connection::Connection;
-use crate::net::response::Response;
+use crate::net::response::{FileSlices, Response};
 use crate::node::ListenerId;
 
 /// The APIs of this broker, each in exactly the versions of Kafka 4.3.1.
@@ -81,6 +81,7 @@ pub(crate) fn serves(key: ApiKey, version: i16) -> bool {
 pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Result<Response, Close> {
     let key = ApiKey::API_VERSIONS;
     let version = request.version;
+    let room = connection.shard.take_answer_room();
     if !serves(key, version) {
         // The client cannot know our versions yet, so it is told in the oldest one.
         let response = ApiVersionsResponse {
@@ -88,7 +89,7 @@ pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Resul
             api_keys: vec![one(key)],
             ..ApiVersionsResponse::default()
         };
-        return Ok(Response::encode(key, 0, request.correlation_id, &response, Vec::new())?);
+        return Ok(Response::encode(room, key, 0, request.correlation_id, &response, FileSlices::new())?);
     }
     let body = ApiVersionsRequest::decode(&mut request.body, version)?;
     let response = if version >= 3 && !(is_name(&body.client_software_name) && is_name(&body.client_software_version)) {
@@ -96,7 +97,7 @@ pub(crate) fn answer(connection: &Rc<Connection>, mut request: Request) -> Resul
     } else {
         everything(connection, version)
     };
-    Ok(Response::encode(key, version, request.correlation_id, &response, Vec::new())?)
+    Ok(Response::encode(room, key, version, request.correlation_id, &response, FileSlices::new())?)
 }
 
 fn everything(connection: &Connection, version: i16) -> ApiVersionsResponse {

@@ -29,7 +29,7 @@ use kringle_protocol::messages::RequestHeader;
 use kringle_protocol::{ApiKey, DecodeError, EncodeError, Message, Reader, request_header_version};
 
 use crate::net::connection::Connection;
-use crate::net::response::{FileSlice, Response};
+use crate::net::response::{FileSlices, Response};
 use crate::node::ListenerId;
 use crate::shard::Shard;
 
@@ -119,7 +119,10 @@ pub(crate) async fn handle(connection: &Rc<Connection>, request: Request) -> Res
     }
     match request.key {
         ApiKey::API_VERSIONS => api_versions::answer(connection, request),
-        ApiKey::FETCH => Box::pin(fetch::handle(connection, request)).await,
+        ApiKey::FETCH => match fetch::start(connection, request)? {
+            fetch::Started::Answered(response) => Ok(response),
+            fetch::Started::Waits(waiting) => Box::pin(waiting.answer(connection)).await,
+        },
         ApiKey::METADATA => call!(metadata::handle),
         ApiKey::LIST_OFFSETS => call!(list_offsets::handle),
         ApiKey::INIT_PRODUCER_ID => call!(init_producer_id::handle),
@@ -174,9 +177,6 @@ where
         client_id: request.client_id,
     };
     let response = handler(context, body).await;
-    Ok(Response::encode(key, version, correlation_id, &response, no_slices())?)
-}
-
-fn no_slices() -> Vec<FileSlice> {
-    Vec::new()
+    let room = connection.shard.take_answer_room();
+    Ok(Response::encode(room, key, version, correlation_id, &response, FileSlices::new())?)
 }

@@ -1,4 +1,4 @@
-//! Sends answers: memory by plain or vectored send, file slices by zero copy from the page cache, once they are there.
+//! Sends answers: memory by a plain send, file slices by zero copy from the page cache, once they are there.
 //!
 //! `sendfile` of a range that is not in the page cache, or on its way there, would put the whole shard to sleep on the disk (Kafka's
 //! network threads suffer from that: KAFKA-7504). So every slice is first asked how much of it is there. The cold rest is asked of the
@@ -6,10 +6,10 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BytesMut};
 use kringle_runtime::Socket;
 
-use super::response::{FileSlice, Leaving, Piece};
+use super::response::{FileSlice, Response};
 use crate::shard::Shard;
 
 /// Bytes of one connection that leave by sendfile before the others get their turn.
@@ -22,43 +22,39 @@ const COLD_BYTES: usize = 256 << 10;
 const AHEAD_BYTES: usize = 4 << 20;
 
 /// Sends all of it.
-pub(crate) async fn all(shard: &Shard, socket: &Socket, leaving: Leaving) -> io::Result<()> {
-    match leaving {
-        Leaving::Pieces(pieces) => self::pieces(shard, socket, pieces).await,
-        Leaving::Memory(mut memory) => {
-            let sent = if memory.is_empty() { 0 } else { what_fits(socket, &memory)? };
-            if sent < memory.len() {
-                memory.advance(sent);
-                return socket.send(vec![memory.freeze()]).await;
-            }
-            shard.keep_answer_room(memory);
-            Ok(())
-        }
+pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> io::Result<()> {
+    let Response { memory: mut left, files } = response;
+    let mut done = 0;
+    for (place, slice) in files {
+        memory(socket, &mut left, place - done, Socket::try_send_before_more).await?;
+        done = place;
+        file(shard, socket, slice).await?;
     }
+    let rest = left.len();
+    memory(socket, &mut left, rest, Socket::try_send).await?;
+    shard.keep_answer_room(left);
+    Ok(())
 }
 
-/// How many bytes the socket took at once.
-fn what_fits(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-    match socket.try_send(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        sent => sent,
+/// Sends the first `len` bytes: by `try_send` as many as the socket takes at once, and then the others.
+async fn memory(
+    socket: &Socket,
+    left: &mut BytesMut,
+    len: usize,
+    try_send: fn(&Socket, &[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
     }
-}
-
-async fn pieces(shard: &Shard, socket: &Socket, pieces: Vec<Piece>) -> io::Result<()> {
-    let mut memory: Vec<Bytes> = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        match piece {
-            Piece::Memory(bytes) => memory.push(bytes),
-            Piece::File(slice) => {
-                if !memory.is_empty() {
-                    socket.send_before_more(std::mem::take(&mut memory)).await?;
-                }
-                file(shard, socket, slice).await?;
-            }
-        }
+    let sent = match try_send(socket, &left[..len]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        sent => sent?,
+    };
+    left.advance(sent);
+    if sent < len {
+        socket.send(vec![left.split_to(len - sent).freeze()]).await?;
     }
-    if memory.is_empty() { Ok(()) } else { socket.send(memory).await }
+    Ok(())
 }
 
 async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {

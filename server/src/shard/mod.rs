@@ -45,6 +45,8 @@ use topics::Topics;
 
 /// A buffer for answers that grew beyond this is not kept.
 const ANSWER_ROOM_BYTES: usize = 64 << 10;
+/// So many are kept: answers of one turn.
+const ANSWER_ROOMS: usize = 16;
 
 /// What others send to a shard.
 pub(crate) enum Message {
@@ -123,8 +125,8 @@ pub(crate) struct Shard {
     /// Work for other shards, by shard; see `mail`.
     outbox: RefCell<Vec<Vec<Work>>>,
     mail_wanted: Notify,
-    /// Where answers are put together before they leave.
-    answer_room: Cell<BytesMut>,
+    /// Empty buffers to put answers together in.
+    answer_rooms: RefCell<Vec<BytesMut>>,
     stopping: Cell<bool>,
 }
 
@@ -153,7 +155,7 @@ impl Shard {
             commits: Cell::new(0),
             outbox: RefCell::default(),
             mail_wanted: Notify::new(),
-            answer_room: Cell::default(),
+            answer_rooms: RefCell::default(),
             stopping: Cell::new(false),
             rt,
             node,
@@ -175,16 +177,17 @@ impl Shard {
         self.config.borrow().clone()
     }
 
-    /// An empty buffer to put answers together in. Whoever waits meanwhile keeps it; the next gets another.
+    /// An empty buffer to put answers together in.
     pub(crate) fn take_answer_room(&self) -> BytesMut {
-        self.answer_room.take()
+        self.answer_rooms.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes it back when the answers have left.
     pub(crate) fn keep_answer_room(&self, mut room: BytesMut) {
-        if room.capacity() <= ANSWER_ROOM_BYTES {
+        let mut rooms = self.answer_rooms.borrow_mut();
+        if room.capacity() <= ANSWER_ROOM_BYTES && rooms.len() < ANSWER_ROOMS {
             room.clear();
-            self.answer_room.set(room);
+            rooms.push(room);
         }
     }
 

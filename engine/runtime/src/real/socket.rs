@@ -151,19 +151,19 @@ impl Connection {
         Ok(n)
     }
 
-    /// Sends what the socket takes now. With `more_follows` the last bytes may wait for what comes next.
-    pub(crate) fn send_now(&self, bufs: &[Bytes], more_follows: bool) -> io::Result<usize> {
+    /// Sends what the socket takes now.
+    pub(crate) fn send_now(&self, bufs: &[Bytes]) -> io::Result<usize> {
         let bufs = &bufs[..bufs.len().min(IOV_MAX)];
         let slices: smallvec::SmallVec<[IoSlice<'_>; INLINE_SLICES]> =
             bufs.iter().map(|buf| IoSlice::new(buf)).collect();
-        let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        flags.set(MORE, more_follows);
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         uninterrupted(|| socket::sendmsg::<()>(self.raw_fd(), &slices, &[], flags, None))
     }
 
-    /// Sends what the socket takes now.
-    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    /// Sends what the socket takes now. With `more_follows` the last bytes may wait for what comes next.
+    pub(crate) fn try_send(&self, bytes: &[u8], more_follows: bool) -> io::Result<usize> {
+        let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        flags.set(MORE, more_follows);
         uninterrupted(|| socket::send(self.raw_fd(), bytes, flags))
     }
 

@@ -199,11 +199,11 @@ impl RingSocket {
     }
 
     /// Inline as far as the socket buffer goes, the rest through the ring.
-    pub(crate) async fn send(&self, bufs: Vec<Bytes>, more_follows: bool) -> io::Result<()> {
+    pub(crate) async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         let mut bufs = bufs;
         advance(&mut bufs, 0);
         while !bufs.is_empty() {
-            match self.connection.send_now(&bufs, more_follows) {
+            match self.connection.send_now(&bufs) {
                 Ok(n) => advance(&mut bufs, n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     count(&self.ring.counters().sends_waited, 1);
@@ -242,8 +242,8 @@ impl RingSocket {
         Ok(())
     }
 
-    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.connection.try_send(bytes);
+    pub(crate) fn try_send(&self, bytes: &[u8], more_follows: bool) -> io::Result<usize> {
+        let sent = self.connection.try_send(bytes, more_follows);
         if sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
             count(&self.ring.counters().sends_inline, 1);
         }

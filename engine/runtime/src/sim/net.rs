@@ -460,7 +460,7 @@ impl SimSocket {
         Ok(())
     }
 
-    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_send(&self, bytes: &[u8], _more_follows: bool) -> io::Result<usize> {
         match self.world.lock().transmit(self.world.now(), &self.end, &Bytes::copy_from_slice(bytes))? {
             0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
             n => Ok(n),

@@ -132,14 +132,14 @@ impl SyscallSocket {
         }
     }
 
-    pub(crate) async fn send(&self, bufs: Vec<Bytes>, more_follows: bool) -> io::Result<()> {
+    pub(crate) async fn send(&self, bufs: Vec<Bytes>) -> io::Result<()> {
         let counters = self.watch.driver().counters();
         let mut bufs = bufs;
         let mut waited = false;
         advance(&mut bufs, 0);
         while !bufs.is_empty() {
             self.watch.ready(&self.connection.fd, Direction::Send).await?;
-            match self.connection.send_now(&bufs, more_follows) {
+            match self.connection.send_now(&bufs) {
                 Ok(n) => advance(&mut bufs, n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     waited = true;
@@ -152,8 +152,8 @@ impl SyscallSocket {
         Ok(())
     }
 
-    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.connection.try_send(bytes);
+    pub(crate) fn try_send(&self, bytes: &[u8], more_follows: bool) -> io::Result<usize> {
+        let sent = self.connection.try_send(bytes, more_follows);
         match &sent {
             Ok(sent) if *sent == bytes.len() => count(&self.watch.driver().counters().sends_inline, 1),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.watch.would_block(Direction::Send),

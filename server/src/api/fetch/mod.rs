@@ -20,14 +20,14 @@ use kringle_protocol::fetch_response::{
 };
 use kringle_protocol::messages::{FetchRequest, FetchResponse};
 use kringle_protocol::{ApiKey, ErrorCode, Message, Records, Uuid};
-use kringle_runtime::Notify;
+use kringle_runtime::{Notify, Time};
 
 use super::{Close, Request};
 use crate::net::connection::Connection;
-use crate::net::response::{FileSlice, Response};
+use crate::net::response::{FileSlice, FileSlices, Response};
 use crate::shard::Shard;
 use crate::shard::fetchers::FetchWait;
-use read::{Found, Wanted};
+use read::{Cold, Found, Wanted};
 use session::{Context, Decision};
 
 /// One partition of a fetch, as the session or the request has it.
@@ -52,63 +52,126 @@ const REPLICA_STATE_FROM_VERSION: i16 = 15;
 /// Version from which a client that asked in vain is told who leads.
 const CURRENT_LEADER_FROM_VERSION: i16 = 16;
 
-/// Works on a fetch to its answer.
+/// A fetch, once it is clear what it wants.
+struct Fetch {
+    started: Time,
+    version: i16,
+    correlation_id: i32,
+    context: Context,
+    wanted: Vec<Wanted>,
+    min_bytes: usize,
+    max_bytes: i64,
+    max_wait: Duration,
+}
+
+/// How far a fetch got at once.
+pub(crate) enum Started {
+    Answered(Response),
+    Waits(Box<Waiting>),
+}
+
+/// A fetch that waits: for the disk, or for records.
+pub(crate) struct Waiting {
+    fetch: Fetch,
+    found: Vec<Found>,
+    cold: Vec<Cold>,
+}
+
+/// Works on a fetch as far as it gets without waiting. Mostly that is to its answer: what consumers ask for is in memory.
 ///
 /// # Errors
 /// An undecodable request.
-pub(crate) async fn handle(connection: &Rc<Connection>, mut request: Request) -> Result<Response, Close> {
+pub(crate) fn start(connection: &Connection, mut request: Request) -> Result<Started, Close> {
     let shard = &connection.shard;
     let started = shard.rt.now();
-    let version = request.version;
+    let Request { version, correlation_id, .. } = request;
     let body = FetchRequest::decode(&mut request.body, version)?;
-    let decision = shard.sessions.borrow_mut().begin(&body, version, shard.rt.now());
-    let (response, slices) = match decision {
-        Decision::Refused(error) => {
-            (FetchResponse { error_code: error.into(), ..FetchResponse::default() }, Vec::new())
-        }
-        Decision::Go(context) => fetch(connection, &body, version, context).await,
+    let refused = |response| {
+        shard.metrics.fetch_us.record(shard.rt.now() - started);
+        encode(shard, version, correlation_id, &response, FileSlices::new()).map(Started::Answered)
     };
-    shard.metrics.fetch_us.record(shard.rt.now() - started);
-    Ok(Response::encode(ApiKey::FETCH, version, request.correlation_id, &response, slices)?)
-}
-
-async fn fetch(
-    connection: &Rc<Connection>,
-    body: &FetchRequest,
-    version: i16,
-    context: Context,
-) -> (FetchResponse, Vec<FileSlice>) {
-    let shard = &connection.shard;
-    let Some(wanted) = resolve(shard, &context.partitions, body, version) else {
-        return (refused_as_a_whole(body, version), Vec::new());
+    let context = match shard.sessions.borrow_mut().begin(&body, version, started) {
+        Decision::Refused(error) => {
+            return refused(FetchResponse { error_code: error.into(), ..FetchResponse::default() });
+        }
+        Decision::Go(context) => context,
+    };
+    let Some(wanted) = resolve(shard, &context.partitions, &body, version) else {
+        return refused(refused_as_a_whole(&body, version));
     };
     let max_bytes = i64::from(body.max_bytes).min(i64::try_from(shard.node.config.fetch_max_bytes).unwrap_or(i64::MAX));
     let min_bytes = usize::try_from(i64::from(body.min_bytes).min(max_bytes)).unwrap_or(0);
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0).unsigned_abs().into());
-    let deadline = shard.rt.now() + max_wait;
-    let look = async |wait: Option<&Arc<FetchWait>>| {
-        let mut found = read::look_up(shard, &wanted, wait).await;
-        let enough = limit(&context.partitions, &mut found, max_bytes, min_bytes);
-        (found, enough)
-    };
-    let (mut found, mut enough) = look(None).await;
-    if !max_wait.is_zero() && !enough {
-        let wait = Arc::new(FetchWait { connection: connection.id, progressed: Notify::new() });
-        while !enough {
-            let seen = wait.progressed.version();
-            (found, enough) = look(Some(&wait)).await;
-            let left = deadline.since(shard.rt.now());
-            if enough || left.is_zero() {
-                break;
-            }
-            if shard.rt.timeout(left, wait.progressed.wait_after(seen)).await.is_none() {
-                // Nothing came in time: answer with what there is.
-                found = look(None).await.0;
-                break;
+    let fetch = Fetch { started, version, correlation_id, context, wanted, min_bytes, max_bytes, max_wait };
+    let (mut found, cold) = read::look_up(shard, &fetch.wanted, None);
+    if cold.is_empty() && (fetch.limit(&mut found) || max_wait.is_zero()) {
+        return fetch.respond(shard, found).map(Started::Answered);
+    }
+    Ok(Started::Waits(Box::new(Waiting { fetch, found, cold })))
+}
+
+impl Waiting {
+    /// Waits until there is enough to answer with, or time is up.
+    ///
+    /// # Errors
+    /// An answer that cannot be encoded: a defect.
+    pub(crate) async fn answer(self, connection: &Connection) -> Result<Response, Close> {
+        let Waiting { fetch, mut found, cold } = self;
+        let shard = &connection.shard;
+        let deadline = fetch.started + fetch.max_wait;
+        let look = async |wait: Option<&Arc<FetchWait>>| {
+            let (mut found, cold) = read::look_up(shard, &fetch.wanted, wait);
+            read::warm(shard, &fetch.wanted, &mut found, cold).await;
+            let enough = fetch.limit(&mut found);
+            (found, enough)
+        };
+        let mut enough = false;
+        if !cold.is_empty() {
+            read::warm(shard, &fetch.wanted, &mut found, cold).await;
+            enough = fetch.limit(&mut found);
+        }
+        if !enough && !fetch.max_wait.is_zero() {
+            let wait = Arc::new(FetchWait { connection: connection.id, progressed: Notify::new() });
+            while !enough {
+                let seen = wait.progressed.version();
+                (found, enough) = look(Some(&wait)).await;
+                let left = deadline.since(shard.rt.now());
+                if enough || left.is_zero() {
+                    break;
+                }
+                if shard.rt.timeout(left, wait.progressed.wait_after(seen)).await.is_none() {
+                    // Nothing came in time: answer with what there is.
+                    found = look(None).await.0;
+                    break;
+                }
             }
         }
+        fetch.respond(shard, found)
     }
-    respond(connection, version, context, found)
+}
+
+impl Fetch {
+    /// Cuts what was found to the limits of the request; whether it is enough to answer now.
+    fn limit(&self, found: &mut [Found]) -> bool {
+        limit(&self.context.partitions, found, self.max_bytes, self.min_bytes)
+    }
+
+    fn respond(self, shard: &Shard, found: Vec<Found>) -> Result<Response, Close> {
+        let (response, slices) = respond(shard, self.version, &self.context, found);
+        shard.metrics.fetch_us.record(shard.rt.now() - self.started);
+        encode(shard, self.version, self.correlation_id, &response, slices)
+    }
+}
+
+fn encode(
+    shard: &Shard,
+    version: i16,
+    correlation_id: i32,
+    response: &FetchResponse,
+    slices: FileSlices,
+) -> Result<Response, Close> {
+    let room = shard.take_answer_room();
+    Ok(Response::encode(room, ApiKey::FETCH, version, correlation_id, response, slices)?)
 }
 
 /// Cuts what was found to the limits of the request, in its order; whether it is enough to answer now: bytes, or anything
@@ -208,37 +271,21 @@ fn refused_as_a_whole(body: &FetchRequest, version: i16) -> FetchResponse {
     response
 }
 
-fn respond(
-    connection: &Connection,
-    version: i16,
-    context: Context,
-    found: Vec<Found>,
-) -> (FetchResponse, Vec<FileSlice>) {
-    let shard = &connection.shard;
-    let mut slices = Vec::new();
-    let mut answered = Vec::with_capacity(found.len());
-    for (partition, found) in context.partitions.iter().zip(found) {
-        if found.error != ErrorCode::NONE {
-            shard.metrics.fetch_errors.add(1);
+fn respond(shard: &Shard, version: i16, context: &Context, found: Vec<Found>) -> (FetchResponse, FileSlices) {
+    let (session_id, told) = shard.sessions.borrow_mut().finish(context, &found);
+    let mut response = FetchResponse { session_id, ..FetchResponse::default() };
+    let mut slices = FileSlices::new();
+    for (index, (partition, found)) in context.partitions.iter().zip(found).enumerate() {
+        shard.metrics.fetch_errors.add(u64::from(found.error != ErrorCode::NONE));
+        if !told.hears_of(index) {
+            continue;
         }
         let mut data = partition_data(shard, partition, &found, version);
         if let Some(slice) = found.slice.filter(|_| found.len > 0) {
-            data.records =
-                Records::External { len: u32::try_from(found.len).expect("below fetch.max.bytes and a batch") };
-            slices.push((answered.len(), FileSlice { len: found.len, ..slice }));
+            let len = u32::try_from(found.len).expect("below fetch.max.bytes and a batch");
+            data.records = Records::External { len };
+            slices.push(FileSlice { len: found.len, ..slice });
         }
-        answered.push((partition, data));
-    }
-    let (session_id, keep) = shard.sessions.borrow_mut().finish(&context, &answered);
-    let mut response = FetchResponse { session_id, ..FetchResponse::default() };
-    let mut kept_slices = slices.into_iter().peekable();
-    let mut sent = Vec::new();
-    for (index, ((partition, data), keep)) in answered.into_iter().zip(keep).enumerate() {
-        let slice = kept_slices.next_if(|(at, _)| *at == index).map(|(_, slice)| slice);
-        if !keep {
-            continue;
-        }
-        sent.extend(slice);
         match response.responses.last_mut() {
             Some(last) if *last.topic == *partition.topic && last.topic_id == partition.topic_id => {
                 last.partitions.push(data)
@@ -250,7 +297,7 @@ fn respond(
             }),
         }
     }
-    (response, sent)
+    (response, slices)
 }
 
 fn partition_data(shard: &Shard, partition: &FetchPartition, found: &Found, version: i16) -> PartitionData {

@@ -52,6 +52,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Record bytes are sent.
+    pub(super) fn has_records(&self) -> bool {
+        self.slice.is_some() && self.len > 0
+    }
+
     pub(super) fn failed(error: ErrorCode) -> Found {
         Found {
             error,
@@ -79,42 +84,49 @@ impl Found {
     }
 }
 
-/// A look-up that must ask the disk first: for what leads to this offset.
-struct Cold {
+/// A look-up that must ask the disk first: for what leads to this offset of its log.
+pub(super) struct Cold {
+    /// Its place among what is wanted.
+    at: usize,
     log: LogReader,
     offset: i64,
 }
 
-/// Looks up all of `wanted`, in their order; with `wait` the partitions also wake it at their next progress. What is not in memory a
-/// helper brings in, while the shard goes on with its other connections.
-pub(super) async fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> Vec<Found> {
+/// Looks up all of `wanted`, in their order; with `wait` the partitions also wake it at their next progress. What is not in memory is to
+/// be had by [`warm`].
+pub(super) fn look_up(shard: &Shard, wanted: &[Wanted], wait: Option<&Arc<FetchWait>>) -> (Vec<Found>, Vec<Cold>) {
     let mut cold = Vec::new();
-    let mut found = Vec::with_capacity(wanted.len());
-    for (at, one) in wanted.iter().enumerate() {
-        found.push(read(shard, one, wait, PartitionLog::read_cached).unwrap_or_else(|place| {
-            cold.push((at, place));
+    let look = |(at, one)| {
+        read(shard, one, at, wait, PartitionLog::read_cached).unwrap_or_else(|one| {
+            cold.push(one);
             Found::failed(ErrorCode::NONE)
-        }));
-    }
+        })
+    };
+    let found = wanted.iter().enumerate().map(look).collect();
+    (found, cold)
+}
+
+/// A helper brings in what was not in memory, while the shard goes on with its other connections; then it is looked up again.
+pub(super) async fn warm(shard: &Shard, wanted: &[Wanted], found: &mut [Found], mut cold: Vec<Cold>) {
     let mut tries = 0;
     while !cold.is_empty() {
         tries += 1;
         // Memory may be so short that what was brought in is gone again. Then the shard waits, and the fetch gets on.
         let again = if tries < COLD_TRIES { PartitionLog::read_cached } else { PartitionLog::read };
-        let (places, lookups): (Vec<usize>, Vec<Cold>) = cold.drain(..).unzip();
-        shard.rt.blocking(move |_| lookups.iter().for_each(|cold| cold.log.warm(cold.offset))).await;
+        let places: Vec<usize> = cold.iter().map(|cold| cold.at).collect();
+        shard.rt.blocking(move |_| cold.iter().for_each(|cold| cold.log.warm(cold.offset))).await;
+        cold = Vec::new();
         for at in places {
-            match read(shard, &wanted[at], None, again) {
+            match read(shard, &wanted[at], at, None, again) {
                 Ok(one) => found[at] = one,
-                Err(place) => cold.push((at, place)),
+                Err(one) => cold.push(one),
             }
         }
     }
-    found
 }
 
-/// A partition's part of a look-up; `look` is how its log is asked.
-fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>, look: Look) -> Result<Found, Cold> {
+/// The part of a look-up that is `at` this place; `look` is how its log is asked.
+fn read(shard: &Shard, wanted: &Wanted, at: usize, wait: Option<&Arc<FetchWait>>, look: Look) -> Result<Found, Cold> {
     let topic = match wanted.topic {
         Ok(topic) => topic,
         Err(error) => return Ok(Found::nowhere(error)),
@@ -153,7 +165,7 @@ fn read(shard: &Shard, wanted: &Wanted, wait: Option<&Arc<FetchWait>>, look: Loo
         }
     }
     match look(&log, wanted.fetch_offset, wanted.max_bytes, wanted.upto, true) {
-        Err(ReadError::Cold { offset }) => return Err(Cold { log: log.reader(), offset }),
+        Err(ReadError::Cold { offset }) => return Err(Cold { at, log: log.reader(), offset }),
         Err(error) => return Ok(Found::failed(error.code())),
         Ok(slice) => {
             found.first_batch_len = slice.first_batch_len;

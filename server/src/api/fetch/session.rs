@@ -5,12 +5,12 @@
 
 use std::rc::Rc;
 
-use kringle_protocol::fetch_response::PartitionData;
 use kringle_protocol::messages::FetchRequest;
-use kringle_protocol::{ErrorCode, Records, Uuid};
+use kringle_protocol::{ErrorCode, Uuid};
 use kringle_runtime::Time;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::read::Found;
 use super::{FetchPartition, TOPIC_IDS_FROM_VERSION};
 use crate::api::HASHED_FROM;
 
@@ -69,6 +69,22 @@ struct Cached {
     log_start_offset: i64,
 }
 
+/// Which partitions of a fetch its client is told of.
+pub(crate) enum Told {
+    All,
+    /// By their place in the fetch.
+    Some(Vec<bool>),
+}
+
+impl Told {
+    pub(crate) fn hears_of(&self, index: usize) -> bool {
+        match self {
+            Told::All => true,
+            Told::Some(which) => which[index],
+        }
+    }
+}
+
 /// The sessions of one shard.
 pub(crate) struct Sessions {
     slots: usize,
@@ -120,18 +136,15 @@ impl Sessions {
     }
 
     /// Remembers what the client is told, and chooses which partitions it is told of. Returns the session id to answer.
-    pub(crate) fn finish(
-        &mut self,
-        context: &Context,
-        answers: &[(&FetchPartition, PartitionData)],
-    ) -> (i32, Vec<bool>) {
+    pub(super) fn finish(&mut self, context: &Context, found: &[Found]) -> (i32, Told) {
+        let answers = context.partitions.iter().zip(found);
         match context.kind {
-            Kind::Sessionless => (0, vec![true; answers.len()]),
+            Kind::Sessionless => (0, Told::All),
             Kind::Full => {
-                let partitions = answers.iter().map(|(ask, data)| Cached {
-                    ask: (*ask).clone(),
-                    high_watermark: data.high_watermark,
-                    log_start_offset: data.log_start_offset,
+                let partitions = answers.map(|(ask, found)| Cached {
+                    ask: ask.clone(),
+                    high_watermark: found.high_watermark,
+                    log_start_offset: found.log_start_offset,
                 });
                 let session = Session {
                     epoch: next_epoch(INITIAL_EPOCH),
@@ -141,20 +154,13 @@ impl Sessions {
                 };
                 let id = self.new_id();
                 self.sessions.insert(id, session);
-                (id, vec![true; answers.len()])
+                (id, Told::All)
             }
             Kind::Incremental(id) => {
-                let Some(session) = self.sessions.get_mut(&id) else { return (id, vec![true; answers.len()]) };
-                let mut keep = Vec::with_capacity(answers.len());
-                let mut with_records = Vec::new();
-                for (index, (ask, data)) in answers.iter().enumerate() {
-                    keep.push(session.tell(index, ask, data));
-                    if matches!(data.records, Records::External { .. }) {
-                        with_records.push(index);
-                    }
-                }
-                session.rotate(&with_records);
-                (id, keep)
+                let Some(session) = self.sessions.get_mut(&id) else { return (id, Told::All) };
+                let told = answers.enumerate().map(|(index, (ask, found))| session.tell(index, ask, found)).collect();
+                session.rotate(found);
+                (id, Told::Some(told))
             }
         }
     }
@@ -217,29 +223,27 @@ impl Session {
 
     /// Whether the client must hear of this partition; remembers what it hears. `index` is its place among the
     /// session's partitions when the fetch began.
-    fn tell(&mut self, index: usize, ask: &FetchPartition, data: &PartitionData) -> bool {
+    fn tell(&mut self, index: usize, ask: &FetchPartition, found: &Found) -> bool {
         let Some(cached) = self.partitions.get_mut(index).filter(|cached| cached.ask.key() == ask.key()) else {
             return true;
         };
-        let news = !matches!(&data.records, Records::Inline(bytes) if bytes.is_empty())
-            || data.error_code != 0
-            || data.diverging_epoch.epoch >= 0
-            || cached.high_watermark != data.high_watermark
-            || cached.log_start_offset != data.log_start_offset;
+        let failed = found.error != ErrorCode::NONE;
+        let news = found.has_records()
+            || failed
+            || found.diverging.is_some_and(|(epoch, _)| epoch >= 0)
+            || cached.high_watermark != found.high_watermark
+            || cached.log_start_offset != found.log_start_offset;
         // An error is told again next time, until it is gone.
-        cached.high_watermark = if data.error_code == 0 { data.high_watermark } else { -1 };
-        cached.log_start_offset = data.log_start_offset;
+        cached.high_watermark = if failed { -1 } else { found.high_watermark };
+        cached.log_start_offset = found.log_start_offset;
         news
     }
 
     /// Moves whoever got records to the end, so that under a byte limit all get their turn.
-    fn rotate(&mut self, with_records: &[usize]) {
-        let mut chosen = with_records.iter().copied().peekable();
-        let mut index = 0;
-        let (back, front): (Vec<Cached>, Vec<Cached>) = self.partitions.drain(..).partition(|_| {
-            index += 1;
-            chosen.next_if_eq(&(index - 1)).is_some()
-        });
+    fn rotate(&mut self, found: &[Found]) {
+        let mut found = found.iter();
+        let (back, front): (Vec<Cached>, Vec<Cached>) =
+            self.partitions.drain(..).partition(|_| found.next().is_some_and(Found::has_records));
         self.partitions = front.into_iter().chain(back).collect();
     }
 }
@@ -322,8 +326,8 @@ mod tests {
 
     /// Answers with nothing; the session's id.
     fn answer(sessions: &mut Sessions, context: &Context) -> i32 {
-        let answers: Vec<_> = context.partitions.iter().map(|ask| (ask, PartitionData::default())).collect();
-        sessions.finish(context, &answers).0
+        let found: Vec<_> = context.partitions.iter().map(|_| Found::failed(ErrorCode::NONE)).collect();
+        sessions.finish(context, &found).0
     }
 
     #[test]

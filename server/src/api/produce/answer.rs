@@ -9,7 +9,7 @@ use kringle_runtime::Time;
 
 use super::slots::{Answered, Slot, Slots};
 use crate::api::Close;
-use crate::net::response::Outgoing;
+use crate::net::response::{FileSlices, Response};
 use crate::shard::Shard;
 use crate::shard::appends::{Awaited, Outcome};
 
@@ -33,7 +33,7 @@ impl Produce {
     ///
     /// # Errors
     /// A failed batch of a request with acks=0: all that can be told is that the connection closes.
-    pub(crate) fn answer(self, shard: &Shard, outgoing: &mut Outgoing) -> Result<(), Close> {
+    pub(crate) fn answer(self, shard: &Shard, outgoing: &mut Response) -> Result<(), Close> {
         shard.metrics.produce_us.record(shard.rt.now() - self.started);
         let mut outcomes = self.awaited.take();
         let Slots { topics, mut slots, .. } = self.slots;
@@ -51,7 +51,8 @@ impl Produce {
         }
         // A request may come back to a topic.
         slots.sort_by_key(|slot| slot.topic);
-        outgoing.encode_with(ApiKey::PRODUCE, self.version, self.correlation_id, |writer| {
+        outgoing.begin(|| shard.take_answer_room());
+        outgoing.add(ApiKey::PRODUCE, self.version, self.correlation_id, FileSlices::new(), |writer| {
             let mut answer = ProduceAnswer::begin(writer, self.version, topics.len())?;
             for of_topic in slots.chunk_by_mut(|one, next| one.topic == next.topic) {
                 answer.topic(&topics[of_topic[0].topic], of_topic.len())?;
