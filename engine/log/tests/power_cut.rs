@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::io;
 use std::path::Path;
 
-use common::{DAY, NOW, batch_of, offsets_from};
-use kringle_log::{Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Step, TopicPartition};
+use common::{DAY, NOW, batch_of_bytes, offsets_from};
+use kringle_log::{Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Step, SyncJob, TopicPartition};
 use kringle_protocol::Uuid;
 use kringle_runtime::{Fs, sim::Sim};
 
@@ -23,23 +24,30 @@ impl Dice {
     }
 }
 
-fn try_open(fs: &Fs, clean: bool, recovery_point: i64) -> Result<PartitionLog, LogError> {
-    let config =
-        LogConfig { segment_bytes: 1200, segment_ms: i64::MAX, index_interval_bytes: 300, ..LogConfig::default() };
+fn try_open(fs: &Fs, segment_bytes: u32, clean: bool, recovery_point: i64) -> Result<PartitionLog, LogError> {
+    let config = LogConfig { segment_bytes, segment_ms: i64::MAX, index_interval_bytes: 300, ..LogConfig::default() };
     let partition = TopicPartition::new("t", 0);
     let new = OpenLog::new(partition, Uuid::from_bytes([7; 16]), config, NOW);
     PartitionLog::open(fs, Path::new(DIR), OpenLog { clean, recovery_point, producer_expiry_ms: DAY, ..new })
 }
 
-/// What an idempotent producer with acks=all knows: how many records it has sent, and how many of them were acknowledged.
+/// What an idempotent producer knows: how many records it has sent, and how many of them are durable, as it was told.
 #[derive(Default)]
 struct Producer {
     sent: i64,
     acknowledged: i64,
+    /// Ends of its batches with acks=all that were not answered yet.
+    awaited: Vec<i64>,
+    /// Bytes of a record's value.
+    value_bytes: usize,
+    /// Of ten batches so many want acks=1.
+    acks_one: u64,
 }
 
-/// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it.
+/// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it. A sync may go on
+/// beside other steps.
 fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
+    let mut syncing: Option<(SyncJob, io::Result<()>)> = None;
     for _ in 0..steps {
         if let Some(zeros) = log.next_zeros()
             && let Err(e) = log.finish_zeros(&zeros, zeros.run_inline())
@@ -51,10 +59,14 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
             0..6 => {
                 let count = i32::try_from(1 + dice.below(4)).unwrap();
                 let sequence = i32::try_from(producer.sent).unwrap();
-                match log.append(batch_of(5, 0, sequence, count), 1, Acks::All, NOW) {
+                let acks = if dice.below(10) < producer.acks_one { Acks::Leader } else { Acks::All };
+                match log.append(batch_of_bytes(5, 0, sequence, count, producer.value_bytes), 1, acks, NOW) {
                     Ok(appended) => {
                         assert_eq!((appended.base_offset, appended.duplicate), (producer.sent, false));
                         producer.sent = appended.last_offset + 1;
+                        if acks == Acks::All {
+                            producer.awaited.push(producer.sent);
+                        }
                         Ok(())
                     }
                     Err(AppendError::Offline) => return,
@@ -72,9 +84,15 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
                     log.finish_roll(done).map(drop)
                 }
             },
-            _ => match log.sync_job() {
-                Some(job) => log.finish_sync(&job, job.run_inline()).map(drop),
-                None => Ok(()),
+            _ => match syncing.take() {
+                Some((job, result)) => log.finish_sync(&job, result).map(drop),
+                None => {
+                    syncing = log.sync_job().map(|job| {
+                        let result = job.run_inline();
+                        (job, result)
+                    });
+                    Ok(())
+                }
             },
         };
         match done {
@@ -82,13 +100,22 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
             Err(LogError::DiskFull { from }) => {
                 assert!(from >= producer.acknowledged);
                 producer.sent = from;
+                producer.awaited.retain(|end| *end <= from);
             }
             Err(e) => {
                 assert!(e.is_fatal() && log.is_offline(), "{e}");
                 return;
             }
         }
-        producer.acknowledged = log.high_watermark();
+        producer.hears(log);
+    }
+}
+
+impl Producer {
+    /// Is answered what the log has made durable.
+    fn hears(&mut self, log: &PartitionLog) {
+        let answered = self.awaited.iter().take_while(|end| **end <= log.high_watermark()).count();
+        self.acknowledged = self.awaited.drain(..answered).next_back().unwrap_or(self.acknowledged);
     }
 }
 
@@ -99,22 +126,37 @@ fn check(log: &PartitionLog, producer: &mut Producer, seed: u64) {
     assert_eq!(offsets_from(log, 0), (0..end).collect::<Vec<i64>>(), "seed {seed}");
     // The producer finds out where the log ends and goes on from there.
     (producer.sent, producer.acknowledged) = (end, end);
+    producer.awaited.clear();
 }
 
 #[test]
 fn acknowledged_records_survive_power_cuts_and_kills() {
+    survive(1200, || Producer { value_bytes: 5, ..Producer::default() });
+}
+
+#[test]
+fn acknowledged_records_survive_power_cuts_and_kills_beside_zeros_that_fill_blocks() {
+    let producer = || Producer { value_bytes: 3000, acks_one: 7, ..Producer::default() };
+    let filled = survive(300_000, producer);
+    assert!(filled > 0, "no life ended beside zeros");
+}
+
+/// So many lives ended with zeros behind the log.
+fn survive(segment_bytes: u32, producer: impl Fn() -> Producer) -> usize {
+    let mut beside_zeros = 0;
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let mut sim = Sim::new(seed);
         let node = sim.node("a");
         let mut fs = node.host().fs();
-        let mut log = try_open(&fs, true, 0).unwrap();
-        let mut producer = Producer::default();
+        let mut log = try_open(&fs, segment_bytes, true, 0).unwrap();
+        let mut producer = producer();
         for _ in 0..4 {
             let steps = 20 + dice.below(120);
             live(&mut log, &mut producer, &mut dice, steps);
             // The checkpoint may be older than what is durable.
-            let recovery_point = if dice.below(2) == 0 { log.durable_offset() } else { 0 };
+            let recovery_point = if dice.below(2) == 0 { log.recovery_point() } else { 0 };
+            beside_zeros += usize::from(log.runway_bytes() > 0);
             drop(log);
             if dice.below(3) == 0 {
                 sim.kill(&node);
@@ -122,10 +164,11 @@ fn acknowledged_records_survive_power_cuts_and_kills() {
                 sim.crash(&node);
             }
             fs = sim.restart(&node).fs();
-            log = try_open(&fs, false, recovery_point).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            log = try_open(&fs, segment_bytes, false, recovery_point).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             check(&log, &mut producer, seed);
         }
     }
+    beside_zeros
 }
 
 #[test]
@@ -135,8 +178,8 @@ fn a_full_disk_refuses_appends_and_loses_nothing() {
         let mut sim = Sim::new(seed);
         let node = sim.node("a");
         let fs = node.host().fs();
-        let mut log = try_open(&fs, true, 0).unwrap();
-        let mut producer = Producer::default();
+        let mut log = try_open(&fs, 1200, true, 0).unwrap();
+        let mut producer = Producer { value_bytes: 5, ..Producer::default() };
         live(&mut log, &mut producer, &mut dice, 50);
         let room = 1000 + dice.below(5000);
         sim.disk_faults(&node, |faults| faults.capacity_bytes = room);
@@ -145,12 +188,12 @@ fn a_full_disk_refuses_appends_and_loses_nothing() {
         sim.disk_faults(&node, |faults| faults.capacity_bytes = u64::MAX);
         live(&mut log, &mut producer, &mut dice, 50);
         log.flush_blocking().unwrap();
-        producer.acknowledged = log.high_watermark();
+        producer.hears(&log);
         assert_eq!(producer.acknowledged, producer.sent, "seed {seed}: with room again all goes on");
         check(&log, &mut producer, seed);
         drop(log);
         sim.crash(&node);
-        let log = try_open(&sim.restart(&node).fs(), false, 0).unwrap();
+        let log = try_open(&sim.restart(&node).fs(), 1200, false, 0).unwrap();
         check(&log, &mut producer, seed);
     }
 }
@@ -161,8 +204,8 @@ fn a_failing_disk_ends_the_log_and_loses_nothing_acknowledged() {
         let mut dice = Dice(seed);
         let mut sim = Sim::new(seed);
         let node = sim.node("a");
-        let mut log = try_open(&node.host().fs(), true, 0).unwrap();
-        let mut producer = Producer::default();
+        let mut log = try_open(&node.host().fs(), 1200, true, 0).unwrap();
+        let mut producer = Producer { value_bytes: 5, ..Producer::default() };
         live(&mut log, &mut producer, &mut dice, 30);
         let until = dice.below(30);
         let at_sync = dice.below(2) == 0;
@@ -178,7 +221,7 @@ fn a_failing_disk_ends_the_log_and_loses_nothing_acknowledged() {
         drop(log);
         sim.crash(&node);
         sim.disk_faults(&node, |faults| *faults = Default::default());
-        let log = try_open(&sim.restart(&node).fs(), false, 0).unwrap();
+        let log = try_open(&sim.restart(&node).fs(), 1200, false, 0).unwrap();
         check(&log, &mut producer, seed);
     }
 }

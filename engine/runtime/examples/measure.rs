@@ -305,8 +305,36 @@ async fn files(rt: &Rt, dir: &std::path::Path) {
         }
     });
     line("blocking work on a helper thread", us.await);
+    odd_appends(rt, &file).await;
     rt.fs().remove_file(dir.join("measure.tmp")).unwrap();
     commits(rt, dir).await;
+}
+
+/// What appends of odd sizes cost as they are, and with zeros up to the end of the block that they reach into.
+async fn odd_appends(rt: &Rt, file: &File) {
+    const BLOCK: u64 = 64 << 10;
+    let zeros = vec![0; 64 << 10];
+    for bytes in [3_420u32, 16_461, 65_844] {
+        let (batch, count) = (vec![7; bytes as usize], (64 << 20) / bytes);
+        for filled in [false, true] {
+            let us = per_operation(rt, count, async || {
+                file.set_len(0).unwrap();
+                let mut written = 0;
+                for n in 0..count {
+                    let end = u64::from(n + 1) * u64::from(bytes);
+                    let mut fill = 0;
+                    if filled && end > written {
+                        written = end.next_multiple_of(BLOCK);
+                        fill = usize::try_from(written - end).unwrap();
+                    }
+                    let mut slices = [std::io::IoSlice::new(&batch), std::io::IoSlice::new(&zeros[..fill])];
+                    file.write_all_at(&mut slices, end - u64::from(bytes)).unwrap();
+                }
+            });
+            let how = if filled { ", filled up to 64 KiB" } else { "" };
+            line(&format!("buffered append of {bytes} B, inline{how}"), us.await);
+        }
+    }
 }
 
 /// What it costs to make an append to each of some files durable.

@@ -143,7 +143,7 @@ impl MetadataLog {
     /// See [`MetadataLogError`]. A full disk took nothing in; after any other error the log must not be used any more.
     pub fn append(&mut self, batch: &Bytes, epoch: i32, now_ms: i64) -> Result<(), MetadataLogError> {
         let valid = validate(batch, &self.rules, Origin::RaftLeader, now_ms)?;
-        self.log.append(valid, epoch, Acks::Leader, now_ms)?;
+        self.log.append(valid, epoch, Acks::All, now_ms)?;
         loop {
             match self.log.next_step() {
                 Step::Idle => break,

@@ -50,7 +50,7 @@ impl Shard {
 fn offsets(partition: &Partition) -> Offsets {
     let log = partition.log();
     Offsets {
-        recovery_point: log.durable_offset(),
+        recovery_point: log.recovery_point(),
         high_watermark: log.high_watermark(),
         log_start: log.log_start_offset(),
     }

@@ -16,6 +16,7 @@
 
 mod append;
 mod close;
+mod fill;
 mod open;
 mod read;
 mod recover;
@@ -166,7 +167,7 @@ impl PartitionLog {
         self.offsets.staged_end
     }
 
-    /// Everything before is on stable storage: what goes into `recovery-point-offset-checkpoint`.
+    /// Everything before is on stable storage.
     pub fn durable_offset(&self) -> i64 {
         self.offsets.durable
     }

@@ -13,6 +13,7 @@ use crate::index::{OffsetIndex, TimeIndex};
 use crate::segment::{ActiveSegment, Kind, NewFiles, SealedSegment, path};
 
 use super::append::{Staged, StagedRoll};
+use super::sync::Sealed;
 use super::write::InFlight;
 use super::{PartitionLog, Progressed};
 
@@ -20,8 +21,8 @@ use super::{PartitionLog, Progressed};
 ///
 /// If acks=all batches wait in the active segment, its log is synced before the next one exists: a power cut must not leave a
 /// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing of the log is synced here
-/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka. A runway
-/// is cut off for good before there is a next segment: zeros that came back behind a sealed segment would end the log there.
+/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka, or bring
+/// zeros behind the sealed segment back, which end the log as a gap does. What is acknowledged as durable later is behind a sync of both.
 pub struct RollJob {
     dir: PathBuf,
     base_offset: i64,
@@ -129,11 +130,10 @@ impl PartitionLog {
             snapshot: roll.snapshot.clone(),
             epochs,
             preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
-            sync_first: self.active.runway_bytes() > 0
-                || self
-                    .unsynced
-                    .first_undurable_all(self.offsets.durable)
-                    .is_some_and(|first| first < roll.base_offset),
+            sync_first: self
+                .unsynced
+                .first_undurable_all(self.offsets.durable)
+                .is_some_and(|first| first < roll.base_offset),
         }
     }
 
@@ -152,7 +152,8 @@ impl PartitionLog {
             Err(e) => return Err(self.write_failed("roll", e, vec![Staged::Roll(roll)])),
         };
         let old = std::mem::replace(&mut self.active, active);
-        self.unsynced.sealed(roll.base_offset, sealed);
+        let end_offset = roll.base_offset;
+        self.unsynced.sealed(Sealed { base_offset: old.base_offset, end_offset, files: sealed });
         self.sealed.push_back(SealedSegment {
             base_offset: old.base_offset,
             size: old.size,

@@ -26,7 +26,7 @@ const FROM_COMMITS: u32 = 8;
 const SMALL_COMMIT_BYTES: u64 = 256 << 10;
 /// Zeros of one write, made on the shard's thread, which then go to the disk: the commits beside them wait for them, so
 /// more of them make its tail longer.
-static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
+pub(super) static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 /// How far ahead zeros are laid of a log that has written over as many: far enough that they are on the disk before batches come there.
 const AHEAD_BYTES: u64 = 1 << 20;
 

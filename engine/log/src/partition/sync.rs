@@ -15,6 +15,8 @@ use super::{PartitionLog, Progressed, State, Step};
 pub struct SyncJob {
     /// The files of segments sealed since the last sync.
     sealed: Vec<File>,
+    /// The offset after the last of those segments; `i64::MIN` if there is none.
+    sealed_upto: i64,
     /// What was written to the active segment's log since the last sync.
     tail: Option<Tail>,
     /// Everything before this offset is stable afterwards.
@@ -74,11 +76,19 @@ struct Run {
     to: i64,
 }
 
+/// A segment that was sealed and not synced since.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) base_offset: i64,
+    /// The offset after its last.
+    pub(super) end_offset: i64,
+    pub(super) files: Vec<File>,
+}
+
 /// What is not durable yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unsynced {
-    /// Sealed segments: the offset after their last, and their files.
-    sealed: Vec<(i64, Vec<File>)>,
+    sealed: Vec<Sealed>,
     /// Offsets of acks=all batches that are not durable, in order; adjacent batches are one run.
     all: VecDeque<Run>,
     messages: i64,
@@ -115,12 +125,18 @@ impl Unsynced {
         self.newest_ms = staged_ms;
     }
 
-    pub(super) fn sealed(&mut self, end: i64, files: Vec<File>) {
-        self.sealed.push((end, files));
+    pub(super) fn sealed(&mut self, segment: Sealed) {
+        self.sealed.push(segment);
     }
 
-    fn synced(&mut self, upto: i64, log_end: i64) {
-        self.sealed.retain(|(end, _)| *end > upto);
+    /// Batches wait for a sync.
+    pub(super) fn awaits_disk(&self) -> bool {
+        !self.all.is_empty()
+    }
+
+    fn synced(&mut self, sealed_upto: i64, upto: i64, log_end: i64) {
+        // Not by `upto`: a segment that was sealed, and cut to its size, while the sync was under way is to be synced yet.
+        self.sealed.retain(|segment| segment.end_offset > sealed_upto);
         while self.all.front().is_some_and(|run| run.to <= upto) {
             self.all.pop_front();
         }
@@ -144,8 +160,15 @@ impl PartitionLog {
             from: active.synced,
             to: active.size,
         });
-        let sealed = self.unsynced.sealed.iter().flat_map(|(_, files)| files.clone()).collect();
-        Some(SyncJob { sealed, tail, upto })
+        let sealed = self.unsynced.sealed.iter().flat_map(|segment| segment.files.clone()).collect();
+        let sealed_upto = self.unsynced.sealed.last().map_or(i64::MIN, |segment| segment.end_offset);
+        Some(SyncJob { sealed, sealed_upto, tail, upto })
+    }
+
+    /// Where recovery may begin after a crash (`recovery-point-offset-checkpoint`): all before is stable, the lengths of its files too.
+    pub fn recovery_point(&self) -> i64 {
+        let durable = self.offsets.durable;
+        self.unsynced.sealed.first().map_or(durable, |segment| segment.base_offset.min(durable))
     }
 
     /// What the job was about is stable, or the sync failed: then nobody knows what is, and the log is offline.
@@ -164,7 +187,7 @@ impl PartitionLog {
         let upto = job.upto.min(self.offsets.log_end);
         if upto >= self.offsets.durable {
             self.offsets.durable = upto;
-            self.unsynced.synced(upto, self.offsets.log_end);
+            self.unsynced.synced(job.sealed_upto, upto, self.offsets.log_end);
         }
         self.settle_offsets();
         Ok(self.progressed())

@@ -42,10 +42,12 @@ pub struct WriteJob {
     position: u64,
     buffers: SmallVec<[Bytes; INLINE_BUFFERS]>,
     len: usize,
+    /// Behind the batches ([`super::fill`]).
+    zeros: usize,
 }
 
 impl WriteJob {
-    /// Bytes it writes.
+    /// Bytes of the batches that it writes.
     pub fn len_bytes(&self) -> usize {
         self.len
     }
@@ -160,8 +162,13 @@ impl PartitionLog {
             len += batch.bytes.len();
             batches.push(batch);
         }
-        let job =
-            WriteJob { file: self.active.log.clone(), position: self.active.size, buffers: buffers_of(&batches), len };
+        let position = self.active.size;
+        let mut buffers = buffers_of(&batches);
+        let zeros = self.fill_up(position + len as u64);
+        if !zeros.is_empty() {
+            buffers.push(Bytes::from_static(zeros));
+        }
+        let job = WriteJob { file: self.active.log.clone(), position, buffers, len, zeros: zeros.len() };
         self.in_flight = InFlight::Write { batches, bytes: len };
         job
     }
@@ -174,6 +181,9 @@ impl PartitionLog {
         assert_eq!(job.position, self.active.size, "jobs of a log are finished in turn");
         if let Err(e) = result {
             return Err(self.write_failed("write", e, batches.into_iter().map(Staged::Batch).collect()));
+        }
+        if job.zeros > 0 {
+            self.active.runway_end = job.position + (job.len + job.zeros) as u64;
         }
         let messages: i64 = batches.iter().map(|batch| batch.header.next_offset() - batch.header.base_offset).sum();
         self.unsynced.wrote(messages, batches.last().map_or(0, |batch| batch.staged_ms));

@@ -118,9 +118,14 @@ pub fn batch_at(timestamp: i64, count: i64, bytes: usize) -> ValidBatch {
 
 /// A batch of an idempotent producer.
 pub fn batch_of(producer: i64, epoch: i16, sequence: i32, count: i32) -> ValidBatch {
+    batch_of_bytes(producer, epoch, sequence, count, 5)
+}
+
+/// The same with values of `bytes` bytes.
+pub fn batch_of_bytes(producer: i64, epoch: i16, sequence: i32, count: i32, bytes: usize) -> ValidBatch {
     let mut builder = BatchBuilder::new(Compression::None).producer(producer, epoch, sequence);
     for _ in 0..count {
-        builder.append(NOW, None, Some(b"value"), &[]);
+        builder.append(NOW, None, Some(&vec![b'v'; bytes]), &[]);
     }
     valid(builder.build(0, -1))
 }
