@@ -100,10 +100,10 @@ def report(rows, kinds, measured, work):
     made.tables.append(ratios)
     made.charts += [("Ratios beside their targets", wanted), ("Other ratios", others)]
 
-    medians = Table("Medians", ["row", "broker", "MB/s", "req/s", "p50 us", "p99 us", "p99.9 us", "CPU-s/GB", "RSS MB", "errors"])
+    medians = Table("Medians", ["row", "broker", "MB/s", "req/s", "p50 us", "p99 us", "p99.9 us", "CPU-s/GB", "generator cores", "RSS MB", "errors"])
     for row in rows:
         for kind in kinds:
-            figures = (THROUGHPUT, "reqs_per_s", P50, P99, P999, CPU, "rss_MB", "errors")
+            figures = (THROUGHPUT, "reqs_per_s", P50, P99, P999, CPU, "generator_cores", "rss_MB", "errors")
             medians.add(row, kind, *(short(median(kind, row, figure)) for figure in figures))
     made.tables.append(medians)
     starts = Table("Start on an empty directory", ["broker", "s", "RSS MB when idle"])
