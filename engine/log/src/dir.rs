@@ -57,7 +57,7 @@ pub struct MetaProperties {
 /// Which offsets a checkpoint file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Up to where each log is on stable storage: [`crate::PartitionLog::durable_offset`].
+    /// Where recovery of each log begins after a crash: [`crate::PartitionLog::recovery_point`].
     RecoveryPoint,
     /// The high watermarks.
     Replication,

@@ -137,7 +137,8 @@ pub(crate) struct ActiveSegment {
     pub(crate) preallocated: bool,
     /// Up to here the log was synced.
     pub(crate) synced: u64,
-    /// Up to here the file is written, with zeros behind `size` ([`crate::partition::runway`]); 0 if it ends with `size`.
+    /// Up to here the file is written, with zeros behind `size` ([`crate::partition::runway`], [`crate::partition::fill`]); 0 if it
+    /// ends with `size`.
     pub(crate) runway_end: u64,
     recent: VecDeque<Recent>,
 }

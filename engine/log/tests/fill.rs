@@ -87,6 +87,29 @@ fn a_sealed_segment_has_none_and_no_segment_more_than_it_may_be_long() {
 }
 
 #[test]
+fn zeros_that_came_back_behind_a_sealed_segment_are_no_gap_and_lost_batches_are() {
+    let mut bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
+    let mut log = filled(&bench);
+    let mut last = 0;
+    while log.segments() == 1 {
+        last = log.size_bytes();
+        write(&mut log, Acks::Leader, 11_000);
+    }
+    let end = log.log_end_offset();
+    drop(log);
+    bench.file(LOG).set_len(last + 30_000).unwrap();
+    let log = bench.recover(0);
+    assert_eq!((log.log_end_offset(), file_len(&bench)), (end, last));
+    assert_eq!(offsets_from(&log, 0), (0..end).collect::<Vec<_>>());
+    drop(log);
+
+    bench.file(LOG).set_len(last - 100).unwrap();
+    bench.file(LOG).set_len(last + 30_000).unwrap();
+    let log = bench.recover(0);
+    assert_eq!((log.log_end_offset(), log.segments()), (end - 2, 1), "the last batch of the segment, and all after it");
+}
+
+#[test]
 fn a_segment_sealed_beside_a_sync_is_synced_by_the_next() {
     let bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
     let mut log = filled(&bench);
@@ -104,4 +127,30 @@ fn a_segment_sealed_beside_a_sync_is_synced_by_the_next() {
     log.finish_sync(&next, next.run_inline()).unwrap();
     assert!(log.sync_job().is_none());
     assert_eq!(log.recovery_point(), upto);
+    assert!(log.sealed_sync_job().is_none());
+}
+
+#[test]
+fn after_a_roll_the_sealed_segment_can_be_synced_alone() {
+    let bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
+    let mut log = filled(&bench);
+    let base = log.log_end_offset();
+    for _ in 0..2 {
+        write(&mut log, Acks::Leader, 600_000);
+    }
+    assert_eq!((log.segments(), log.recovery_point()), (2, 0));
+    let job = log.sealed_sync_job().unwrap();
+    assert_eq!(job.files(), 3, "its log and its indexes");
+    log.finish_sync(&job, job.run_inline()).unwrap();
+    assert!(log.sealed_sync_job().is_none());
+    assert_eq!((log.durable_offset(), log.recovery_point()), (base, base));
+}
+
+#[test]
+fn recovery_never_begins_where_the_next_segment_may() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = filled(&bench);
+    sync(&mut log);
+    let end = log.log_end_offset();
+    assert_eq!((log.durable_offset(), log.recovery_point()), (end, end - 1));
 }

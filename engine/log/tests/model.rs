@@ -162,7 +162,7 @@ fn run(ops: Vec<Op>) {
             }
             Op::Crash => {
                 bench.log_start = Some(log.log_start_offset());
-                let recovery_point = log.durable_offset();
+                let recovery_point = log.recovery_point();
                 drop(log);
                 model.lose_staged();
                 log = bench.recover(recovery_point);

@@ -42,13 +42,20 @@ struct Producer {
     value_bytes: usize,
     /// Of ten batches so many want acks=1.
     acks_one: u64,
+    /// Where recovery is to begin, as the broker wrote it down last.
+    checkpoint: i64,
 }
 
 /// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it. A sync may go on
 /// beside other steps.
 fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
+    // The checkpoint is written now and then.
+    let written_at = dice.below(steps);
     let mut syncing: Option<(SyncJob, io::Result<()>)> = None;
-    for _ in 0..steps {
+    for step in 0..steps {
+        if step == written_at {
+            producer.checkpoint = log.recovery_point();
+        }
         if let Some(zeros) = log.next_zeros()
             && let Err(e) = log.finish_zeros(&zeros, zeros.run_inline())
         {
@@ -154,8 +161,11 @@ fn survive(segment_bytes: u32, producer: impl Fn() -> Producer) -> usize {
         for _ in 0..4 {
             let steps = 20 + dice.below(120);
             live(&mut log, &mut producer, &mut dice, steps);
-            // The checkpoint may be older than what is durable.
-            let recovery_point = if dice.below(2) == 0 { log.recovery_point() } else { 0 };
+            let recovery_point = match dice.below(3) {
+                0 => 0,
+                1 => producer.checkpoint,
+                _ => log.recovery_point(),
+            };
             beside_zeros += usize::from(log.runway_bytes() > 0);
             drop(log);
             if dice.below(3) == 0 {

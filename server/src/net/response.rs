@@ -8,6 +8,9 @@ use smallvec::SmallVec;
 /// Room that most answers find enough.
 const ANSWER_BYTES: usize = 256;
 
+/// The length before each answer.
+const FIELD_BYTES: usize = 4;
+
 /// Record bytes that stay in their segment file until the socket takes them.
 #[derive(Clone)]
 pub(crate) struct FileSlice {
@@ -40,6 +43,7 @@ impl Response {
         body: &M,
         slices: FileSlices,
     ) -> Result<Response, EncodeError> {
+        debug_assert!(room.is_empty(), "nothing else is in it");
         let mut response = Response { memory: room, files: SmallVec::new() };
         response.add(key, version, correlation_id, slices, |writer| body.encode(writer, version))?;
         Ok(response)
@@ -72,13 +76,20 @@ impl Response {
         if response_header_version(key, version) >= 1 {
             writer.empty_tags();
         }
-        write(&mut writer)?;
-        let (mut memory, cuts) = writer.finish();
-        let external: usize = slices.iter().map(|slice| slice.len).sum();
-        let length = i32::try_from(memory.len() - start - 4 + external).map_err(|_| EncodeError::TooLong)?;
-        memory[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        assert_eq!(cuts.len(), slices.len(), "every external place has its file slice");
+        let written = write(&mut writer);
+        let (memory, cuts) = writer.finish();
         self.memory = memory;
+        let external: usize = slices.iter().map(|slice| slice.len).sum();
+        let length = self.memory.len() - start - FIELD_BYTES + external;
+        match written.and_then(|()| i32::try_from(length).map_err(|_| EncodeError::TooLong)) {
+            Ok(length) => self.memory[start..start + FIELD_BYTES].copy_from_slice(&length.to_be_bytes()),
+            Err(error) => {
+                // What was there before still goes out.
+                self.memory.truncate(start);
+                return Err(error);
+            }
+        }
+        assert_eq!(cuts.len(), slices.len(), "every external place has its file slice");
         for (cut, slice) in cuts.into_iter().zip(slices) {
             debug_assert_eq!(cut.len as usize, slice.len);
             self.files.push((cut.position, slice));

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes};
 use kringle_runtime::Socket;
 
 use super::response::{FileSlice, Response};
@@ -23,38 +23,35 @@ const AHEAD_BYTES: usize = 4 << 20;
 
 /// Sends all of it.
 pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> io::Result<()> {
-    let Response { memory: mut left, files } = response;
+    let Response { mut memory, files } = response;
     let mut done = 0;
     for (place, slice) in files {
-        memory(socket, &mut left, place - done, Socket::try_send_before_more).await?;
+        let head = &memory[done..place];
+        let sent = what_fits(head, |head| socket.try_send_before_more(head))?;
+        if sent < head.len() {
+            socket.send(vec![Bytes::copy_from_slice(&head[sent..])]).await?;
+        }
         done = place;
         file(shard, socket, slice).await?;
     }
-    let rest = left.len();
-    memory(socket, &mut left, rest, Socket::try_send).await?;
-    shard.keep_answer_room(left);
+    let sent = done + what_fits(&memory[done..], |rest| socket.try_send(rest))?;
+    if sent < memory.len() {
+        memory.advance(sent);
+        return socket.send(vec![memory.freeze()]).await;
+    }
+    shard.keep_answer_room(memory);
     Ok(())
 }
 
-/// Sends the first `len` bytes: by `try_send` as many as the socket takes at once, and then the others.
-async fn memory(
-    socket: &Socket,
-    left: &mut BytesMut,
-    len: usize,
-    try_send: fn(&Socket, &[u8]) -> io::Result<usize>,
-) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
+/// How many bytes the socket took at once.
+fn what_fits(bytes: &[u8], try_send: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
     }
-    let sent = match try_send(socket, &left[..len]) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        sent => sent?,
-    };
-    left.advance(sent);
-    if sent < len {
-        socket.send(vec![left.split_to(len - sent).freeze()]).await?;
+    match try_send(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        sent => sent,
     }
-    Ok(())
 }
 
 async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {

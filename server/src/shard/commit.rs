@@ -117,6 +117,20 @@ impl Shard {
         }
     }
 
+    /// Syncs what a roll sealed. Beside the rounds: it may take seconds, and nobody waits for it.
+    pub(super) fn sync_sealed(self: &Rc<Self>, partition: &Rc<Partition>) {
+        let Some(job) = partition.log().sealed_sync_job() else { return };
+        let (shard, partition) = (self.clone(), partition.clone());
+        self.rt.spawn(async move {
+            let result = job.run(&shard.rt).await;
+            let finished = partition.log().finish_sync(&job, result);
+            match finished {
+                Ok(_) => partition.progressed(),
+                Err(error) => shard.log_failed(&partition, &error),
+            }
+        });
+    }
+
     /// Lays zeros ahead of a log that will need them, in short writes with the shard's other work between.
     fn lay_runway(self: &Rc<Self>, partition: &Rc<Partition>) {
         if partition.laying_runway.get() || !partition.log().wants_runway() {

@@ -185,7 +185,7 @@ impl Shard {
     /// Takes it back when the answers have left.
     pub(crate) fn keep_answer_room(&self, mut room: BytesMut) {
         let mut rooms = self.answer_rooms.borrow_mut();
-        if room.capacity() <= ANSWER_ROOM_BYTES && rooms.len() < ANSWER_ROOMS {
+        if (1..=ANSWER_ROOM_BYTES).contains(&room.capacity()) && rooms.len() < ANSWER_ROOMS {
             room.clear();
             rooms.push(room);
         }

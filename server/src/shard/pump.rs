@@ -96,6 +96,7 @@ impl Shard {
                 Ok(_) => {
                     partition.progressed();
                     shard.write(&partition);
+                    shard.sync_sealed(&partition);
                 }
                 Err(error) => shard.log_failed(&partition, &error),
             }

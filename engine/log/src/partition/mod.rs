@@ -64,7 +64,7 @@ pub(crate) struct Offsets {
     pub(crate) log_end: i64,
     /// After the last staged batch.
     pub(crate) staged_end: i64,
-    /// Everything before is on stable storage: Kafka's recovery point.
+    /// Everything before is on stable storage.
     pub(crate) durable: i64,
 }
 

@@ -57,6 +57,23 @@ struct Rebuilt {
     next_offset: i64,
     /// Bytes that were cut off.
     cut: u64,
+    /// They were zeros: of a runway, of a block that was filled up, or of a write that did not get to the disk.
+    zeros: bool,
+}
+
+/// Whether a file has nothing but zeros from `position` on.
+fn ends_in_zeros(file: &File, position: u64, len: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; LOOKUP_BYTES];
+    let mut at = position;
+    while at < len {
+        let part = usize::try_from(len - at).unwrap_or(usize::MAX).min(bytes.len());
+        file.read_exact_at(&mut bytes[..part], at)?;
+        if bytes[..part].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += part as u64;
+    }
+    Ok(true)
 }
 
 impl<'a> Opening<'a> {
@@ -186,7 +203,10 @@ impl<'a> Opening<'a> {
             };
             let (rebuilt, state) = self.rebuild(*base_offset, state)?;
             let bytes = rebuilt.segment.size;
-            if rebuilt.cut > 0 {
+            let next = self.segments.range(base_offset + 1..).next();
+            // Zeros where the next segment goes on, or nothing: they were behind the log end, and no batch is lost.
+            let nothing_lost = rebuilt.zeros && next.is_none_or(|(next, _)| *next == rebuilt.next_offset);
+            if rebuilt.cut > 0 && !nothing_lost {
                 tracing::warn!(
                     "{}: segment {base_offset} has {} bytes after offset {} that are no batches: cut off",
                     self.dir.display(),
@@ -194,7 +214,7 @@ impl<'a> Opening<'a> {
                     rebuilt.next_offset
                 );
             }
-            let cut = rebuilt.cut > 0 && *base_offset >= from;
+            let cut = rebuilt.cut > 0 && !nothing_lost && *base_offset >= from;
             producers = Some(state);
             last = Some(rebuilt);
             if let Some(progress) = self.how.progress {
@@ -251,6 +271,7 @@ impl<'a> Opening<'a> {
             segment.size = position;
         }
         let cut = len - position;
+        let zeros = ends_in_zeros(&log, position, len)?;
         if cut > 0 {
             segment.log.set_len(position)?;
         }
@@ -281,7 +302,7 @@ impl<'a> Opening<'a> {
             times: Some(segment.times.len_bytes() as u64),
             txns: segment.has_aborted_txns,
         };
-        Ok((Rebuilt { segment, next_offset, cut }, state))
+        Ok((Rebuilt { segment, next_offset, cut, zeros }, state))
     }
 
     /// The last segment after a clean stop: only what lies after its last index entry is looked at.

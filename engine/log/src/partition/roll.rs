@@ -22,7 +22,7 @@ use super::{PartitionLog, Progressed};
 /// If acks=all batches wait in the active segment, its log is synced before the next one exists: a power cut must not leave a
 /// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing of the log is synced here
 /// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka, or bring
-/// zeros behind the sealed segment back, which end the log as a gap does. What is acknowledged as durable later is behind a sync of both.
+/// zeros behind the sealed segment back, which recovery knows for what they are. What is acknowledged as durable later is behind a sync.
 pub struct RollJob {
     dir: PathBuf,
     base_offset: i64,

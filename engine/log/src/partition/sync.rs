@@ -13,7 +13,7 @@ use super::{PartitionLog, Progressed, State, Step};
 /// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
 #[derive(Clone, Debug)]
 pub struct SyncJob {
-    /// The files of segments sealed since the last sync.
+    /// The files of segments that were sealed and not synced since.
     sealed: Vec<File>,
     /// The offset after the last of those segments; `i64::MIN` if there is none.
     sealed_upto: i64,
@@ -129,6 +129,10 @@ impl Unsynced {
         self.sealed.push(segment);
     }
 
+    fn sealed_files(&self) -> Vec<File> {
+        self.sealed.iter().flat_map(|segment| segment.files.clone()).collect()
+    }
+
     /// Batches wait for a sync.
     pub(super) fn awaits_disk(&self) -> bool {
         !self.all.is_empty()
@@ -160,15 +164,23 @@ impl PartitionLog {
             from: active.synced,
             to: active.size,
         });
-        let sealed = self.unsynced.sealed.iter().flat_map(|segment| segment.files.clone()).collect();
+        let sealed = self.unsynced.sealed_files();
         let sealed_upto = self.unsynced.sealed.last().map_or(i64::MIN, |segment| segment.end_offset);
         Some(SyncJob { sealed, sealed_upto, tail, upto })
     }
 
+    /// What must be synced for the sealed segments to be stable; `None` if they are. Kafka does this after each roll.
+    pub fn sealed_sync_job(&mut self) -> Option<SyncJob> {
+        let upto = self.unsynced.sealed.last().filter(|_| self.state == State::Open)?.end_offset;
+        Some(SyncJob { sealed: self.unsynced.sealed_files(), sealed_upto: upto, tail: None, upto })
+    }
+
     /// Where recovery may begin after a crash (`recovery-point-offset-checkpoint`): all before is stable, the lengths of its files too.
     pub fn recovery_point(&self) -> i64 {
-        let durable = self.offsets.durable;
-        self.unsynced.sealed.first().map_or(durable, |segment| segment.base_offset.min(durable))
+        // Not the end of the active segment: the next may begin there, before this one was cut to its size for good.
+        let inside = (self.offsets.log_end - 1).max(self.active.base_offset);
+        let point = self.offsets.durable.min(inside);
+        self.unsynced.sealed.first().map_or(point, |segment| segment.base_offset.min(point))
     }
 
     /// What the job was about is stable, or the sync failed: then nobody knows what is, and the log is offline.

@@ -70,14 +70,14 @@ struct Cached {
 }
 
 /// Which partitions of a fetch its client is told of.
-pub(crate) enum Told {
+pub(super) enum Told {
     All,
     /// By their place in the fetch.
     Some(Vec<bool>),
 }
 
 impl Told {
-    pub(crate) fn hears_of(&self, index: usize) -> bool {
+    pub(super) fn hears_of(&self, index: usize) -> bool {
         match self {
             Told::All => true,
             Told::Some(which) => which[index],
