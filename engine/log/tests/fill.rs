@@ -14,17 +14,13 @@ fn write(log: &mut PartitionLog, acks: Acks, bytes: usize) {
     drive(log);
 }
 
-fn file_len(bench: &Bench) -> u64 {
-    bench.file(LOG).len().unwrap()
-}
-
 /// A log of 101 batches with zeros behind them.
 fn filled(bench: &Bench) -> PartitionLog {
     let mut log = bench.open();
     for _ in 0..101 {
         write(&mut log, Acks::Leader, 11_000);
     }
-    assert!(log.size_bytes() > 1 << 20 && file_len(bench) > log.size_bytes());
+    assert!(log.size_bytes() > 1 << 20 && bench.log_file_len() > log.size_bytes());
     log
 }
 
@@ -35,7 +31,7 @@ fn the_file_ends_with_a_block_and_has_at_most_a_sixteenth_of_zeros() {
     for n in 0..200 {
         let before = log.size_bytes();
         write(&mut log, Acks::Leader, 11_000);
-        let (size, len) = (log.size_bytes(), file_len(&bench));
+        let (size, len) = (log.size_bytes(), bench.log_file_len());
         assert!(len - size <= size / 16, "after {n}: {size} bytes in a file of {len}");
         assert!(before < 64 << 10 || len.is_multiple_of(4096), "after {n}: {size} bytes in a file of {len}");
         assert!(size < (1 << 20) + 2 * BLOCK || len == size.next_multiple_of(BLOCK), "{size} bytes in a file of {len}");
@@ -49,11 +45,11 @@ fn a_log_that_waits_for_the_disk_gets_none() {
     let mut log = bench.open();
     for _ in 0..120 {
         write(&mut log, Acks::All, 11_000);
-        assert_eq!(file_len(&bench), log.size_bytes());
+        assert_eq!(bench.log_file_len(), log.size_bytes());
     }
     sync(&mut log);
     write(&mut log, Acks::Leader, 60_000);
-    assert!(file_len(&bench) > log.size_bytes(), "nothing waits any more");
+    assert!(bench.log_file_len() > log.size_bytes(), "nothing waits any more");
 }
 
 #[test]
@@ -62,14 +58,14 @@ fn a_clean_stop_and_recovery_cut_them_off() {
     let log = filled(&bench);
     let size = log.size_bytes();
     close(log);
-    assert_eq!(file_len(&bench), size);
+    assert_eq!(bench.log_file_len(), size);
     let mut log = bench.open();
     write(&mut log, Acks::Leader, 60_000);
     let size = log.size_bytes();
-    assert!(file_len(&bench) > size);
+    assert!(bench.log_file_len() > size);
     drop(log);
     let log = bench.recover(0);
-    assert_eq!((log.log_end_offset(), file_len(&bench)), (102, size));
+    assert_eq!((log.log_end_offset(), bench.log_file_len()), (102, size));
     assert_eq!(offsets_from(&log, 0), (0..102).collect::<Vec<_>>());
 }
 
@@ -79,11 +75,11 @@ fn a_sealed_segment_has_none_and_no_segment_more_than_it_may_be_long() {
     let mut log = filled(&bench);
     let mut size = 0;
     while log.segments() == 1 {
-        assert!(file_len(&bench) <= 1_300_000);
+        assert!(bench.log_file_len() <= 1_300_000);
         size = log.size_bytes();
         write(&mut log, Acks::Leader, 11_000);
     }
-    assert_eq!(file_len(&bench), size);
+    assert_eq!(bench.log_file_len(), size);
 }
 
 #[test]
@@ -99,7 +95,7 @@ fn zeros_that_came_back_behind_a_sealed_segment_are_no_gap_and_lost_batches_are(
     drop(log);
     bench.file(LOG).set_len(last + 30_000).unwrap();
     let log = bench.recover(0);
-    assert_eq!((log.log_end_offset(), file_len(&bench)), (end, last));
+    assert_eq!((log.log_end_offset(), bench.log_file_len()), (end, last));
     assert_eq!(offsets_from(&log, 0), (0..end).collect::<Vec<_>>());
     drop(log);
 

@@ -6,8 +6,6 @@ mod common;
 use common::{Bench, NOW, batch_at, close, drive, offsets_from, sync};
 use kringle_log::{Acks, LogConfig, PartitionLog, Step};
 
-const LOG: &str = "00000000000000000000.log";
-
 fn append(log: &mut PartitionLog, bytes: usize) {
     log.append(batch_at(NOW, 1, bytes), 0, Acks::All, NOW).unwrap();
 }
@@ -35,10 +33,6 @@ fn with_runway(bench: &Bench) -> PartitionLog {
     }
     assert!(lay(&mut log) > 0);
     log
-}
-
-fn file_len(bench: &Bench) -> u64 {
-    bench.file(LOG).len().unwrap()
 }
 
 #[test]
@@ -84,9 +78,9 @@ fn batches_overwrite_it_and_a_clean_stop_cuts_it_off() {
     }
     assert_eq!(offsets_from(&log, 0), (0..15).collect::<Vec<_>>());
     let size = log.size_bytes();
-    assert!(file_len(&bench) > size);
+    assert!(bench.log_file_len() > size);
     close(log);
-    assert_eq!(file_len(&bench), size);
+    assert_eq!(bench.log_file_len(), size);
     assert_eq!(offsets_from(&bench.open(), 0), (0..15).collect::<Vec<_>>());
 }
 
@@ -97,7 +91,7 @@ fn a_batch_longer_than_the_runway_is_whole() {
     commit(&mut log, 700 << 10);
     commit(&mut log, 10);
     assert_eq!(offsets_from(&log, 0), (0..12).collect::<Vec<_>>());
-    assert_eq!(file_len(&bench), log.size_bytes());
+    assert_eq!(bench.log_file_len(), log.size_bytes());
 }
 
 #[test]
@@ -106,9 +100,9 @@ fn recovery_cuts_it_off_and_loses_nothing() {
     let log = with_runway(&bench);
     let size = log.size_bytes();
     drop(log);
-    assert!(file_len(&bench) > size);
+    assert!(bench.log_file_len() > size);
     let log = bench.recover(0);
-    assert_eq!((log.log_end_offset(), file_len(&bench)), (10, size));
+    assert_eq!((log.log_end_offset(), bench.log_file_len()), (10, size));
 }
 
 #[test]
@@ -117,7 +111,7 @@ fn a_sealed_segment_has_none() {
     let mut log = with_runway(&bench);
     let size = log.size_bytes();
     commit(&mut log, 3500);
-    assert_eq!((log.segments(), file_len(&bench)), (2, size));
+    assert_eq!((log.segments(), bench.log_file_len()), (2, size));
 }
 
 #[test]

@@ -79,6 +79,11 @@ impl Bench {
         self.fs.open(self.path(name), Open::ReadWrite).unwrap()
     }
 
+    /// How long the file of the first segment's log is.
+    pub fn log_file_len(&self) -> u64 {
+        self.file("00000000000000000000.log").len().unwrap()
+    }
+
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         self.fs.read(self.path(name)).unwrap()
     }
