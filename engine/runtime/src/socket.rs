@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::file::File;
 use crate::frames::FrameBuf;
-use crate::real::socket::Connection;
+use crate::real::socket::{Connection, RECEIVE_BUFFER_BYTES};
 use crate::ring::buffers::RingChunk;
 use crate::ring::socket::{RingListener, RingSocket};
 use crate::rt::{Driver, Rt};
@@ -212,6 +212,17 @@ pub(crate) enum ChunkInner {
     Lent(ReceiveBuffer),
     Owned(FrameBuf),
     Empty,
+}
+
+impl Chunk {
+    /// It fills its buffer: more may have arrived behind it.
+    pub fn is_full(&self) -> bool {
+        match &self.inner {
+            ChunkInner::Ring(_) | ChunkInner::Lent(_) => self.len() == RECEIVE_BUFFER_BYTES,
+            ChunkInner::Owned(buf) => buf.remaining() == 0,
+            ChunkInner::Empty => false,
+        }
+    }
 }
 
 impl Deref for Chunk {

@@ -25,6 +25,12 @@ const TOGETHER_UPTO_BYTES: usize = 64 * 1024;
 /// ...into a buffer that takes what a producer has in flight: five batches of 16 KiB.
 const TOGETHER_BYTES: usize = 128 * 1024;
 
+/// What the end of a full receive buffer cuts through may have more behind it. Up to this size it is received with that which is there...
+const MAYBE_TOGETHER_UPTO_BYTES: usize = 2 * DIRECT_RECEIVE_BYTES;
+
+/// ...into a buffer of this size: five small batches.
+const MAYBE_TOGETHER_BYTES: usize = 32 * 1024;
+
 /// The length before each frame.
 const FIELD_BYTES: usize = 4;
 
@@ -83,8 +89,9 @@ impl FrameReader {
     }
 
     async fn body(&mut self, length: usize) -> Result<Bytes, FrameError> {
-        let together = self.pipelined && (DIRECT_RECEIVE_BYTES..=TOGETHER_UPTO_BYTES).contains(&length);
-        let room = if together { TOGETHER_BYTES } else { length + FIELD_BYTES };
+        let room = self.room_together(length);
+        let together = room.is_some();
+        let room = room.unwrap_or(length + FIELD_BYTES);
         let mut permit = self.budget.permit();
         let mut ahead = std::mem::take(&mut self.ahead);
         if !ahead.is_empty() && !permit.try_grow_to(GROW_FROM_BYTES.min(room)) {
@@ -133,6 +140,21 @@ impl FrameReader {
             self.ahead = all;
         }
         Ok(frame)
+    }
+
+    /// How much is received together with a frame of `length`, if more may have arrived behind it.
+    fn room_together(&self, length: usize) -> Option<usize> {
+        if !(DIRECT_RECEIVE_BYTES..=TOGETHER_UPTO_BYTES).contains(&length) {
+            return None;
+        }
+        let cut = |(chunk, used): &(Chunk, usize)| chunk.is_full() && chunk.len() - used < length;
+        if self.pipelined {
+            Some(TOGETHER_BYTES)
+        } else if length <= MAYBE_TOGETHER_UPTO_BYTES && self.received.as_ref().is_some_and(cut) {
+            Some(MAYBE_TOGETHER_BYTES)
+        } else {
+            None
+        }
     }
 
     /// Moves received bytes into `to`; how many there were.
