@@ -23,7 +23,7 @@ impl Way {
     fn name(self) -> &'static str {
         match self {
             Way::InTurn => "fdatasync in turn",
-            Way::SideBySide => "fdatasync side by side on the ring",
+            Way::SideBySide => "fdatasync side by side",
             Way::Syncfs => "one syncfs",
         }
     }

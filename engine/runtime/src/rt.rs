@@ -176,16 +176,6 @@ impl Rt {
         }
     }
 
-    /// fdatasync of a range: waits for the data of these bytes only, and for what the file system must remember of the file.
-    /// Without a ring it is the whole file's.
-    pub async fn datasync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        match &self.inner.driver {
-            Driver::Ring(ring) => ring.datasync_range(file, pos, len).await,
-            Driver::Syscall(driver) => driver.datasync(file).await,
-            Driver::Sim(thread) => thread.datasync(file).await,
-        }
-    }
-
     /// Starts writing a range of dirty pages to the disk, without making it durable.
     pub async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         match &self.inner.driver {

@@ -1,23 +1,34 @@
 //! The committer: makes acks=all batches durable.
 //!
-//! Trains without a timer: while rounds of fsyncs are under way the next one fills, so a lone batch waits for nobody and many
-//! share one flush. Two rounds may be under way, about different logs: while one waits for the disk the other gathers, writes
-//! and answers. A few dirty files are flushed in parallel through the ring; many by one `syncfs`.
+//! Trains without a timer: a commit takes all that was written to its log, and a few may be under way, also of one log: while one
+//! waits for the disk's flush the next writes, and what comes meanwhile gathers. So a lone batch waits for nobody and under load many share one flush.
+//! A few dirty files are flushed side by side; many by one `syncfs`.
 //!
 //! A log that is committed often gets a runway ([`kringle_log::PartitionLog::wants_runway`]), laid here between commits.
 
+use std::io;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
 use kringle_log::{LogError, SyncJob};
+use kringle_runtime::Time;
 
 use super::Shard;
 use super::partition::Partition;
 
 /// Dirty files from which one `syncfs` is cheaper than an fdatasync each (measured: docs/decisions/commit.md).
 const SYNCFS_FROM_FILES: usize = 16;
-/// Rounds that may be under way at once (measured: docs/decisions/commit.md).
-const TRAINS: usize = 2;
+/// Commits that may be under way at once (measured: docs/decisions/commit.md)...
+const COMMITS: usize = 8;
+/// ...and so many of one log: while one waits for the disk's flush the next writes.
+const COMMITS_OF_A_LOG: u64 = 2;
+
+/// One that is under way.
+struct Commit {
+    partition: Rc<Partition>,
+    job: SyncJob,
+    turn: u64,
+    begun: Time,
+}
 
 impl Shard {
     /// Remembers the partition if it holds written batches that somebody wants durable.
@@ -27,7 +38,7 @@ impl Shard {
             log.high_watermark() < log.log_end_offset()
         };
         if wanted && !partition.in_commit_queue.replace(true) {
-            self.to_commit.borrow_mut().push(partition.clone());
+            self.to_commit.borrow_mut().push_back(partition.clone());
             self.commit_wanted.notify_all();
         }
     }
@@ -35,7 +46,7 @@ impl Shard {
     /// Flushes one partition soon, whether or not an acks=all batch asks for it (`flush.messages`, `flush.ms`).
     pub(super) fn flush_soon(&self, partition: &Rc<Partition>) {
         if !partition.in_commit_queue.replace(true) {
-            self.to_commit.borrow_mut().push(partition.clone());
+            self.to_commit.borrow_mut().push_back(partition.clone());
             self.commit_wanted.notify_all();
         }
     }
@@ -44,90 +55,98 @@ impl Shard {
     pub(super) async fn commit_loop(self: Rc<Self>) {
         loop {
             let seen = self.commit_wanted.version();
-            let queued = if self.commits.get() < TRAINS { self.to_commit.take() } else { Vec::new() };
-            if queued.is_empty() {
+            let commits = self.next_commits();
+            if commits.is_empty() {
                 self.commit_wanted.wait_after(seen).await;
                 continue;
             }
-            let mut jobs = Vec::with_capacity(queued.len());
-            for partition in queued {
-                if partition.committing.get() {
-                    // It counts as queued until that is done, which puts it back.
-                    continue;
-                }
-                partition.in_commit_queue.set(false);
-                let job = partition.log().sync_job();
-                if let Some(job) = job {
-                    partition.committing.set(true);
-                    jobs.push((partition, job));
-                }
+            self.commits.set(self.commits.get() + commits.len());
+            let files: usize = commits.iter().map(|commit| commit.job.files()).sum();
+            if files >= SYNCFS_FROM_FILES {
+                self.rt.spawn(self.clone().commit_all(commits));
+            } else {
+                commits.into_iter().for_each(|commit| drop(self.rt.spawn(self.clone().commit(commit))));
             }
-            if jobs.is_empty() {
+        }
+    }
+
+    /// What may begin now of that which is queued.
+    fn next_commits(&self) -> Vec<Commit> {
+        let mut queue = self.to_commit.borrow_mut();
+        let mut room = COMMITS.saturating_sub(self.commits.get());
+        if room > 0 && queue.len() >= SYNCFS_FROM_FILES {
+            room = queue.len();
+        }
+        let mut commits = Vec::new();
+        while commits.len() < room
+            && let Some(partition) = queue.pop_front()
+        {
+            if partition.syncs.under_way() >= COMMITS_OF_A_LOG {
+                // It counts as queued until one of them is done, which puts it back.
                 continue;
             }
-            self.commits.set(self.commits.get() + 1);
-            let shard = self.clone();
-            self.rt.spawn(async move {
-                shard.commit(jobs).await;
-                shard.commits.set(shard.commits.get() - 1);
-                shard.commit_wanted.notify_all();
-            });
+            partition.in_commit_queue.set(false);
+            let job = partition.log().sync_job();
+            if let Some(job) = job.filter(|job| !partition.syncs.cover(job)) {
+                let turn = partition.syncs.begin(&job);
+                commits.push(Commit { partition, job, turn, begun: self.rt.now() });
+            }
+        }
+        commits
+    }
+
+    async fn commit(self: Rc<Self>, commit: Commit) {
+        let result = commit.job.run(&self.rt).await;
+        self.committed(&commit, result).await;
+        self.lay_runway(&commit.partition);
+    }
+
+    /// By one `syncfs`.
+    async fn commit_all(self: Rc<Self>, commits: Vec<Commit>) {
+        let dir = self.node.log_dir.clone();
+        let result = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
+        for commit in &commits {
+            let result = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            self.committed(commit, result).await;
         }
     }
 
-    async fn commit(self: &Rc<Self>, jobs: Vec<(Rc<Partition>, SyncJob)>) {
-        let files: usize = jobs.iter().map(|(_, job)| job.files()).sum();
-        let started = self.rt.now();
-        if files >= SYNCFS_FROM_FILES {
-            let dir = self.node.log_dir.clone();
-            let result = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
-            for (partition, job) in jobs {
-                let result = match &result {
-                    Ok(()) => Ok(()),
-                    Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
-                };
-                self.committed(&partition, &job, result);
-            }
-        } else {
-            let syncs = jobs.iter().map(|(partition, job)| async {
-                let result = job.run(&self.rt).await;
-                self.committed(partition, job, result);
-                self.lay_runway(partition);
-            });
-            join_all(syncs).await;
-        }
+    async fn committed(self: &Rc<Self>, commit: &Commit, result: io::Result<()>) {
+        let Commit { partition, job, turn, begun } = commit;
+        self.synced(partition, job, *turn, result).await;
+        self.commits.set(self.commits.get() - 1);
         self.metrics.commits.add(1);
-        self.metrics.commit_us.record(self.rt.now() - started);
+        self.metrics.commit_us.record(self.rt.now() - *begun);
+        if partition.in_commit_queue.take() {
+            self.flush_soon(partition);
+        } else {
+            // Batches written meanwhile.
+            self.queue_commit(partition);
+        }
+        self.commit_wanted.notify_all();
     }
 
-    fn committed(self: &Rc<Self>, partition: &Rc<Partition>, job: &SyncJob, result: std::io::Result<()>) {
-        partition.committing.set(false);
+    async fn synced(self: &Rc<Self>, partition: &Rc<Partition>, job: &SyncJob, turn: u64, result: io::Result<()>) {
+        partition.syncs.turn(turn).await;
         let finished = partition.log().finish_sync(job, result);
+        partition.syncs.end();
         match finished {
-            Ok(_) => {
-                partition.progressed();
-                if partition.in_commit_queue.take() {
-                    self.flush_soon(partition);
-                } else {
-                    // Batches written while this round ran.
-                    self.queue_commit(partition);
-                }
-            }
+            Ok(_) => partition.progressed(),
             Err(error) => self.log_failed(partition, &error),
         }
     }
 
-    /// Syncs what a roll sealed. Beside the rounds: it may take seconds, and nobody waits for it.
+    /// Syncs what a roll sealed. Beside the commits: it may take seconds, and nobody waits for it.
     pub(super) fn sync_sealed(self: &Rc<Self>, partition: &Rc<Partition>) {
         let Some(job) = partition.log().sealed_sync_job() else { return };
+        let turn = partition.syncs.begin(&job);
         let (shard, partition) = (self.clone(), partition.clone());
         self.rt.spawn(async move {
             let result = job.run(&shard.rt).await;
-            let finished = partition.log().finish_sync(&job, result);
-            match finished {
-                Ok(_) => partition.progressed(),
-                Err(error) => shard.log_failed(&partition, &error),
-            }
+            shard.synced(&partition, &job, turn, result).await;
         });
     }
 

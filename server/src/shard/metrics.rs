@@ -96,7 +96,7 @@ metrics! {
         segments_rolled,
         #[doc = "Segments deleted by retention."]
         segments_deleted,
-        #[doc = "Rounds of the committer."]
+        #[doc = "Commits: a flush of one log, of several together counted for each."]
         commits,
         #[doc = "Record bytes sent by zero copy from the page cache."]
         fetch_bytes_sendfile,
@@ -112,7 +112,7 @@ metrics! {
         produce_us,
         #[doc = "From a Fetch request to its answer, waiting included, in microseconds."]
         fetch_us,
-        #[doc = "One round of the committer, in microseconds."]
+        #[doc = "One commit, in microseconds."]
         commit_us,
     }
 }

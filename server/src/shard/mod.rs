@@ -19,6 +19,7 @@ pub(crate) mod shared;
 pub(crate) mod topics;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,9 +119,9 @@ pub(crate) struct Shard {
     to_write: RefCell<Vec<Rc<Partition>>>,
     write_wanted: Notify,
     /// Partitions with written acks=all batches that are not yet durable.
-    to_commit: RefCell<Vec<Rc<Partition>>>,
+    to_commit: RefCell<VecDeque<Rc<Partition>>>,
     commit_wanted: Notify,
-    /// Rounds of commits that are under way.
+    /// Commits that are under way.
     commits: Cell<usize>,
     /// Work for other shards, by shard; see `mail`.
     outbox: RefCell<Vec<Vec<Work>>>,

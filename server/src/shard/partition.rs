@@ -7,8 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
 
-use kringle_log::{Acks, Appended, CloseJob, PartitionLog, TopicPartition};
+use kringle_log::{Acks, Appended, CloseJob, PartitionLog, SyncJob, TopicPartition};
 use kringle_protocol::ErrorCode;
+use kringle_runtime::Notify;
 
 use super::appends::{Asked, Failed, Mailed};
 use super::shared::SharedLog;
@@ -33,6 +34,57 @@ impl Done {
     }
 }
 
+/// The syncs of a log that are under way. They may overlap, but end in the order in which they began: the kernel tells a failed
+/// write to one of those that wait for it, and the others must not be believed before that one is heard.
+#[derive(Default)]
+pub(super) struct Syncs {
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    /// The largest offset before which all is stable once those under way have ended.
+    upto: Cell<i64>,
+    changed: Notify,
+}
+
+impl Syncs {
+    pub(super) fn under_way(&self) -> u64 {
+        self.begun.get() - self.ended.get()
+    }
+
+    /// Whether one that is under way does what the job would do.
+    pub(super) fn cover(&self, job: &SyncJob) -> bool {
+        self.cover_upto(job.upto())
+    }
+
+    fn cover_upto(&self, upto: i64) -> bool {
+        self.under_way() > 0 && self.upto.get() >= upto
+    }
+
+    /// A sync begins: its turn.
+    pub(super) fn begin(&self, job: &SyncJob) -> u64 {
+        self.begin_upto(job.upto())
+    }
+
+    fn begin_upto(&self, upto: i64) -> u64 {
+        let turn = self.begun.get();
+        self.begun.set(turn + 1);
+        self.upto.set(self.upto.get().max(upto));
+        turn
+    }
+
+    /// Waits until all that began before have ended.
+    pub(super) async fn turn(&self, turn: u64) {
+        while self.ended.get() != turn {
+            self.changed.wait_after(self.changed.version()).await;
+        }
+    }
+
+    /// The one whose turn it is has ended.
+    pub(super) fn end(&self) {
+        self.ended.set(self.ended.get() + 1);
+        self.changed.notify_all();
+    }
+}
+
 /// One led partition. Lives on the shard that owns it.
 pub(crate) struct Partition {
     pub(crate) tp: TopicPartition,
@@ -41,8 +93,7 @@ pub(crate) struct Partition {
     pub(super) writing: Cell<bool>,
     pub(super) in_write_queue: Cell<bool>,
     pub(super) in_commit_queue: Cell<bool>,
-    /// A commit of this log is under way.
-    pub(super) committing: Cell<bool>,
+    pub(super) syncs: Syncs,
     /// A stretch of its runway is being laid.
     pub(super) laying_runway: Cell<bool>,
     written: RefCell<VecDeque<(i64, Done)>>,
@@ -57,7 +108,7 @@ impl Partition {
             writing: Cell::new(false),
             in_write_queue: Cell::new(false),
             in_commit_queue: Cell::new(false),
-            committing: Cell::new(false),
+            syncs: Syncs::default(),
             laying_runway: Cell::new(false),
             written: RefCell::default(),
             committed: RefCell::default(),
@@ -146,5 +197,37 @@ fn release(queue: &RefCell<VecDeque<(i64, Done)>>, reached: i64) {
         let next = queue.borrow_mut().pop_front_if(|(offset, _)| *offset <= reached);
         let Some((_, done)) = next else { return };
         done.tell(Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn syncs_that_overlap_end_in_the_order_in_which_they_began() {
+        let syncs = Syncs::default();
+        let (first, second) = (syncs.begin_upto(10), syncs.begin_upto(20));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut of_second = pin!(syncs.turn(second));
+        assert!(of_second.as_mut().poll(&mut cx).is_pending());
+        assert!(pin!(syncs.turn(first)).poll(&mut cx).is_ready());
+        syncs.end();
+        assert!(of_second.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(syncs.under_way(), 1);
+    }
+
+    #[test]
+    fn what_one_under_way_makes_stable_is_not_synced_again() {
+        let syncs = Syncs::default();
+        assert!(!syncs.cover_upto(10));
+        syncs.begin_upto(10);
+        assert!(syncs.cover_upto(10) && !syncs.cover_upto(11));
+        syncs.end();
+        assert!(!syncs.cover_upto(10), "it may have failed, or a segment was sealed meanwhile");
     }
 }

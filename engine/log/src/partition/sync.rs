@@ -33,6 +33,11 @@ struct Tail {
 }
 
 impl SyncJob {
+    /// All that is before this offset is stable afterwards.
+    pub fn upto(&self) -> i64 {
+        self.upto
+    }
+
     /// Files to sync.
     pub fn files(&self) -> usize {
         self.sealed.len() + usize::from(self.tail.is_some())
@@ -43,16 +48,12 @@ impl SyncJob {
         self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)).try_for_each(File::sync_data)
     }
 
-    /// Syncs file by file, without holding up the shard. Of the active segment only what is new is waited for: behind it the
-    /// zeros of a runway may be on their way to the disk.
+    /// Syncs file by file, without holding up the shard.
     pub async fn run(&self, rt: &Rt) -> io::Result<()> {
-        for file in &self.sealed {
+        for file in self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)) {
             rt.datasync(file).await?;
         }
-        match &self.tail {
-            Some(tail) => rt.datasync_range(&tail.log, tail.from, tail.to - tail.from).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     pub(super) fn into_files(self) -> Vec<File> {
@@ -193,8 +194,9 @@ impl PartitionLog {
             return Err(LogError::Offline { what: "sync", source });
         }
         if let Some(tail) = job.tail.as_ref().filter(|tail| tail.base_offset == self.active.base_offset) {
+            // The job may have begun before another that has ended.
+            self.runway.committed(tail.to.saturating_sub(tail.from.max(self.active.synced)));
             self.active.synced = self.active.synced.max(tail.to);
-            self.runway.committed(tail.to - tail.from);
         }
         let upto = job.upto.min(self.offsets.log_end);
         if upto >= self.offsets.durable {

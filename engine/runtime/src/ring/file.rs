@@ -1,10 +1,11 @@
-//! File operations on the ring.
+//! File operations on the ring, but for those that bring files to the disk: the kernel would hand these to a worker in any case, and a
+//! thread of our own does them for half of the CPU time (docs/decisions/commit.md).
 
 use std::io;
 
 use bytes::Bytes;
 use io_uring::opcode;
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 
 use crate::file::{File, FileInner};
 use crate::frames::FrameBuf;
@@ -98,27 +99,12 @@ impl Ring {
     }
 
     pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
-        self.datasync_range(file, 0, 0).await
-    }
-
-    pub(crate) async fn datasync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file);
-        // Nothing of nothing means the whole file; so does what 32 bits cannot say.
-        let (pos, len) = u32::try_from(len).map_or((0, 0), |len| (pos, len));
-        let held = Held::File { _file: file.clone() };
-        let entry = opcode::Fsync::new(Fd(file.raw_fd())).offset(pos).len(len).flags(FsyncFlags::DATASYNC).build();
-        // SAFETY: the entry names only the held file.
-        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
+        let file = file.clone();
+        self.on_sync_thread(move || file.sync_data()).await
     }
 
     pub(crate) async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file);
-        // A length beyond 32 bits: 0 means to the end of the file.
-        let len = u32::try_from(len).unwrap_or(0);
-        let held = Held::File { _file: file.clone() };
-        let entry =
-            opcode::SyncFileRange::new(Fd(file.raw_fd()), len).offset(pos).flags(libc::SYNC_FILE_RANGE_WRITE).build();
-        // SAFETY: the entry names only the held file.
-        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
+        let file = real(file).clone();
+        self.on_sync_thread(move || file.start_writeback(pos, len)).await
     }
 }

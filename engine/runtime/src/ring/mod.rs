@@ -5,7 +5,7 @@
 //! **Request flow.** A task calls an operation (`ring::file`, `ring::socket`). It takes a slot (`op`) that owns every buffer and
 //! descriptor the kernel will use, puts an entry into the submission queue and waits. Entries go to the kernel together, with the one
 //! `io_uring_enter` that ends a loop turn; the same call takes completions in. A completion wakes its task, which takes the
-//! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all.
+//! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all, nor do fsyncs (`ring::file`).
 //!
 //! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
 //! ready, at most until the nearest timer (`alarm`); reap.
@@ -60,6 +60,8 @@ const IGNORED: u64 = u64::MAX - 1;
 const ALARM: u64 = u64::MAX - 2;
 /// How long a closing ring waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Files that are brought to the disk side by side.
+const SYNC_THREADS: usize = 16;
 /// Vectors kept for later operations.
 const KEEP_VECTORS: usize = 64;
 
@@ -98,6 +100,8 @@ pub(crate) struct RingInner {
     #[expect(clippy::vec_box, reason = "an operation names the header by its address")]
     vectors: RefCell<Vec<Box<Vectors>>>,
     helpers: Arc<Helpers>,
+    /// Threads of this shard that bring files to the disk.
+    syncs: Helpers,
     counters: RingCounters,
 }
 
@@ -137,6 +141,7 @@ impl Ring {
                 backlog: RefCell::default(),
                 vectors: RefCell::default(),
                 helpers,
+                syncs: Helpers::new("sync", SYNC_THREADS),
                 counters: RingCounters::default(),
             }),
         };
@@ -161,6 +166,12 @@ impl Drop for RingInner {
 impl RingInner {
     pub(crate) fn helpers(&self) -> &Helpers {
         &self.helpers
+    }
+
+    /// Runs what brings a file to the disk on a thread of this shard.
+    async fn on_sync_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        count(&self.counters.submissions, 1);
+        self.syncs.run(work).await.expect("a sync does not panic")
     }
 
     fn counters(&self) -> &RingCounters {
@@ -323,6 +334,7 @@ impl Turns for RingInner {
 
     /// Cancels everything and waits for the last terminal completion.
     fn drain(&self) {
+        self.syncs.wait_until_idle();
         self.closing.set(true);
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(IGNORED);
         // SAFETY: a cancellation names no memory and no descriptor.
