@@ -95,6 +95,16 @@ impl File {
         either!(self, file => file.read_direct(pos, len))
     }
 
+    /// Where the disk should be asked for `window` bytes more, so that a reader who has come as far as `reached` need not wait for them:
+    /// half a window before the end of what [`Rt::will_need`](crate::Rt::will_need) asked for last. `None` if it asked for nothing
+    /// near, and where what follows is in the page cache.
+    pub fn read_ahead(&self, reached: u64, window: u64) -> Option<u64> {
+        match &self.inner {
+            FileInner::Real(file) => file.read_ahead(reached, window),
+            FileInner::Sim(_) => None,
+        }
+    }
+
     /// How many bytes from `pos` on (at most `len`) can be read from the page cache without waiting for the disk, to the page. `len`
     /// where the kernel cannot say.
     pub fn cached_prefix(&self, pos: u64, len: u64) -> u64 {

@@ -93,6 +93,34 @@ fn what_was_just_written_is_in_the_page_cache() {
 }
 
 #[test]
+fn more_is_asked_of_the_disk_before_a_reader_of_cold_bytes_has_come_to_the_end_of_what_was_asked_for() {
+    const WINDOW: u64 = 1 << 20;
+    on_each_real_driver(async |World { rt, .. }| {
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = home.path().join("a");
+        let file = rt.fs().open(&path, Open::CreateNew).unwrap();
+        file.write_all_at(&mut [IoSlice::new(&vec![7; 5 << 20])], 0).unwrap();
+        file.sync_all().unwrap();
+        let same = std::fs::File::open(&path).unwrap();
+        posix_fadvise(&same, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        assert_eq!(file.read_ahead(0, WINDOW), None, "nobody has met with anything cold");
+
+        rt.will_need(&file, 5000, WINDOW).await.unwrap();
+        let end = (5000 + WINDOW).next_multiple_of(4096);
+        assert_eq!(file.read_ahead(end - WINDOW / 2 - 1, WINDOW), None, "not yet");
+        assert_eq!(file.read_ahead(end - WINDOW / 2, WINDOW), Some(end));
+        assert_eq!(file.read_ahead(end - 1, WINDOW), None, "it is asked for");
+        assert_eq!(file.read_ahead(end + WINDOW - 1, WINDOW), Some(end + WINDOW));
+
+        let mut there = [0];
+        file.read_exact_at(&mut there, end + 2 * WINDOW).unwrap();
+        assert_eq!(file.read_ahead(end + 2 * WINDOW - 1, WINDOW), None, "what follows is in memory");
+        rt.will_need(&file, 4 * WINDOW, WINDOW).await.unwrap();
+        assert_eq!(file.read_ahead(5 * WINDOW - 1, WINDOW), None, "the file ends");
+    });
+}
+
+#[test]
 fn what_is_not_in_the_page_cache_is_told_from_what_is_and_can_be_asked_for() {
     const LEN: usize = 3_000_000;
     on_each_real_driver(async |World { rt, .. }| {

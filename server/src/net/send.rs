@@ -18,8 +18,11 @@ const SENDFILE_TURN_BYTES: usize = 256 << 10;
 /// Bytes of a cold range that are waited for before they are sent.
 const COLD_BYTES: usize = 256 << 10;
 
-/// Bytes of a cold range that are asked of the disk at once.
-const AHEAD_BYTES: usize = 4 << 20;
+/// Bytes of a slice in a cold range that are asked of the disk at once, at most...
+const ASKED_BYTES: usize = 4 << 20;
+
+/// ...and at least, beyond the slice: who reads one part of a log reads the next.
+const AHEAD_BYTES: usize = 2 << 20;
 
 /// Sends all of it.
 pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> io::Result<()> {
@@ -71,8 +74,19 @@ async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Resul
         };
         slice.position += sent as u64;
         slice.len -= sent;
+        ask_ahead(shard, &slice);
     }
     Ok(())
+}
+
+/// Asks the disk for what a reader of cold records will want next, before he does.
+fn ask_ahead(shard: &Shard, slice: &FileSlice) {
+    let Some(from) = slice.file.read_ahead(slice.position, AHEAD_BYTES as u64) else { return };
+    let (rt, file) = (shard.rt.clone(), slice.file.clone());
+    shard.rt.spawn(async move {
+        // What the disk has against it, the one who waits for it is told.
+        let _ = rt.will_need(&file, from, AHEAD_BYTES as u64).await;
+    });
 }
 
 /// What of a slice has been asked of the disk.
@@ -86,7 +100,7 @@ struct Asked {
 /// Waits until the next part of a slice is in the page cache; what follows is on its way then.
 async fn from_disk(shard: &Shard, slice: &FileSlice, asked: &mut Asked) -> io::Result<()> {
     if slice.position >= asked.upto {
-        let ahead = slice.len.min(AHEAD_BYTES) as u64;
+        let ahead = slice.len.clamp(AHEAD_BYTES, ASKED_BYTES) as u64;
         shard.rt.will_need(&slice.file, slice.position, ahead).await?;
         asked.upto = slice.position + ahead;
     }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
@@ -28,6 +28,8 @@ struct Opened {
     /// Set once the kernel said that it has no cachestat(2).
     no_cachestat: Arc<AtomicBool>,
     arriving: Arriving,
+    /// The end of what `will_need` last asked for; 0 when nobody reads there any more.
+    asked_upto: AtomicU64,
 }
 
 /// Repeats a call that a signal interrupted.
@@ -63,7 +65,14 @@ pub(crate) fn offset(pos: u64) -> io::Result<i64> {
 
 impl RealFile {
     pub(crate) fn new(file: std::fs::File, no_cachestat: Arc<AtomicBool>) -> RealFile {
-        RealFile { opened: Arc::new(Opened { file, no_cachestat, arriving: Arriving::default() }) }
+        RealFile {
+            opened: Arc::new(Opened {
+                file,
+                no_cachestat,
+                arriving: Arriving::default(),
+                asked_upto: AtomicU64::new(0),
+            }),
+        }
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -118,13 +127,28 @@ impl RealFile {
     }
 
     /// The kernel has begun, or is about, to read this range from the disk.
-    pub(crate) fn is_asked_for(&self, pos: u64, len: u64) {
+    fn is_asked_for(&self, pos: u64, len: u64) {
         self.opened.arriving.asked_for(Pages::of(pos, len));
+    }
+
+    /// See [`read_ahead`](crate::File::read_ahead) of files.
+    pub(crate) fn read_ahead(&self, reached: u64, window: u64) -> Option<u64> {
+        let asked = self.opened.asked_upto.load(Ordering::Relaxed);
+        if asked <= reached || asked - reached > window / 2 {
+            return None;
+        }
+        // What is there already, or not written yet, ends it: the reader is back where records are in memory.
+        let wanted = self.cached_prefix(asked, 1) == 0 && self.len().is_ok_and(|len| asked < len);
+        self.opened.asked_upto.store(if wanted { asked + window } else { 0 }, Ordering::Relaxed);
+        wanted.then_some(asked)
     }
 
     /// Starts reading a range into the page cache. May block when the disk's queue is full.
     pub(crate) fn will_need(&self, pos: u64, len: u64) -> io::Result<()> {
         self.is_asked_for(pos, len);
+        // To the end of its last page: what is asked for next begins with a page of its own.
+        let end = pos.saturating_add(len).checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX);
+        self.opened.asked_upto.store(end, Ordering::Relaxed);
         let (pos, len) = (offset(pos)?, offset(len)?);
         nix::fcntl::posix_fadvise(self.std(), pos, len, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED)
             .map_err(io::Error::from)

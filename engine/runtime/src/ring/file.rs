@@ -1,5 +1,6 @@
-//! File operations on the ring, but for those that bring files to the disk: the kernel would hand these to a worker in any case, and a
-//! thread of our own does them for half of the CPU time (docs/decisions/commit.md).
+//! File operations: reads and writes on the ring; fsync, and what tells the kernel that a range will be read or should be written, on
+//! threads. The kernel would hand these to a worker in any case, and a thread of our own does them for half of the CPU time
+//! (docs/decisions/commit.md).
 
 use std::io;
 
@@ -9,7 +10,7 @@ use io_uring::types::Fd;
 
 use crate::file::{File, FileInner};
 use crate::frames::FrameBuf;
-use crate::real::file::{RealFile, advance, offset};
+use crate::real::file::{RealFile, advance};
 use crate::ring::Ring;
 use crate::ring::op::{Held, Op};
 
@@ -87,24 +88,18 @@ impl Ring {
         (Ok(total), buf)
     }
 
-    /// A worker of the kernel does it: there may be no room in the disk's queue.
     pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file);
-        file.is_asked_for(pos, len);
-        let held = Held::File { _file: file.clone() };
-        let entry =
-            opcode::Fadvise::new(Fd(file.raw_fd()), offset(len)?, libc::POSIX_FADV_WILLNEED).offset(pos).build();
-        // SAFETY: the entry names only the held file.
-        unsafe { Op::submit(self, held, |_| entry) }.await.result.map(drop)
+        let file = real(file).clone();
+        self.on_disk_thread(move || file.will_need(pos, len)).await
     }
 
     pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
         let file = file.clone();
-        self.on_sync_thread(move || file.sync_data()).await
+        self.on_disk_thread(move || file.sync_data()).await
     }
 
     pub(crate) async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         let file = real(file).clone();
-        self.on_sync_thread(move || file.start_writeback(pos, len)).await
+        self.on_disk_thread(move || file.start_writeback(pos, len)).await
     }
 }

@@ -60,8 +60,8 @@ const IGNORED: u64 = u64::MAX - 1;
 const ALARM: u64 = u64::MAX - 2;
 /// How long a closing ring waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Files that are brought to the disk side by side.
-const SYNC_THREADS: usize = 16;
+/// Fsyncs and the like that are under way side by side.
+const DISK_THREADS: usize = 16;
 /// Vectors kept for later operations.
 const KEEP_VECTORS: usize = 64;
 
@@ -100,8 +100,8 @@ pub(crate) struct RingInner {
     #[expect(clippy::vec_box, reason = "an operation names the header by its address")]
     vectors: RefCell<Vec<Box<Vectors>>>,
     helpers: Arc<Helpers>,
-    /// Threads of this shard that bring files to the disk.
-    syncs: Helpers,
+    /// Threads of this shard for what waits for the disk in any case.
+    disk_threads: Helpers,
     counters: RingCounters,
 }
 
@@ -141,7 +141,7 @@ impl Ring {
                 backlog: RefCell::default(),
                 vectors: RefCell::default(),
                 helpers,
-                syncs: Helpers::new("sync", SYNC_THREADS),
+                disk_threads: Helpers::new("disk", DISK_THREADS),
                 counters: RingCounters::default(),
             }),
         };
@@ -168,10 +168,10 @@ impl RingInner {
         &self.helpers
     }
 
-    /// Runs what brings a file to the disk on a thread of this shard.
-    async fn on_sync_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    /// Runs what waits for the disk in any case on a thread of this shard.
+    async fn on_disk_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
         count(&self.counters.submissions, 1);
-        self.syncs.run(work).await.expect("a sync does not panic")
+        self.disk_threads.run(work).await.expect("system calls do not panic")
     }
 
     fn counters(&self) -> &RingCounters {
@@ -334,7 +334,7 @@ impl Turns for RingInner {
 
     /// Cancels everything and waits for the last terminal completion.
     fn drain(&self) {
-        self.syncs.wait_until_idle();
+        self.disk_threads.wait_until_idle();
         self.closing.set(true);
         let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(IGNORED);
         // SAFETY: a cancellation names no memory and no descriptor.

@@ -27,8 +27,6 @@ pub(crate) enum Held {
     Receive { buf: FrameBuf, _fd: Arc<OwnedFd> },
     /// A vectored send.
     Send { bufs: Vec<Bytes>, vectors: Box<Vectors>, _fd: Arc<OwnedFd> },
-    /// A file operation without memory.
-    File { _file: RealFile },
     /// A read from a file.
     Read { buf: FrameBuf, _file: RealFile },
     /// A vectored write to a file.
