@@ -1,7 +1,7 @@
 //! An open file: the operations that run now, on the calling thread.
 //!
 //! A `File` is shared (a clone pins the descriptor) and has no cursor. Operations that may wait for the disk on a shard
-//! go through the ring instead: `Rt::write_at`, `Rt::read_at`, `Rt::datasync`.
+//! have another way: `Rt::write_at`, `Rt::read_at`, `Rt::datasync`.
 
 use std::io::{self, IoSlice};
 

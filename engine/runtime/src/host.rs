@@ -31,7 +31,7 @@ pub struct RealOptions {
     pub ring_entries: u32,
     /// Receive buffers of each shard, 4 KiB each, touched as they are used; a power of two.
     pub receive_buffers: u16,
-    /// Workers of each shard for operations that block (buffered writes on ext4, fsync): the ring's kernel workers, or threads
+    /// Workers of each shard for operations that block: the ring's kernel workers (buffered writes on ext4) and threads (fsync), or threads
     /// of the syscall driver, started when needed.
     pub blocking_workers: u32,
     /// Helper threads of the node for `Rt::blocking`, started when needed.

@@ -6,6 +6,7 @@
 //!
 //! A log that is committed often gets a runway ([`kringle_log::PartitionLog::wants_runway`]), laid here between commits.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
@@ -17,7 +18,7 @@ use super::partition::Partition;
 
 /// Dirty files from which one `syncfs` is cheaper than an fdatasync each (measured: docs/decisions/commit.md).
 const SYNCFS_FROM_FILES: usize = 16;
-/// Commits that may be under way at once (measured: docs/decisions/commit.md)...
+/// Commits that may be under way at once, of which a `syncfs` counts as half (measured: docs/decisions/commit.md)...
 const COMMITS: usize = 8;
 /// ...and so many of one log: while one waits for the disk's flush the next writes.
 const COMMITS_OF_A_LOG: u64 = 2;
@@ -60,14 +61,24 @@ impl Shard {
                 self.commit_wanted.wait_after(seen).await;
                 continue;
             }
-            self.commits.set(self.commits.get() + commits.len());
             let files: usize = commits.iter().map(|commit| commit.job.files()).sum();
             if files >= SYNCFS_FROM_FILES {
-                self.rt.spawn(self.clone().commit_all(commits));
+                self.spawn_commit(COMMITS / 2, self.clone().commit_all(commits));
             } else {
-                commits.into_iter().for_each(|commit| drop(self.rt.spawn(self.clone().commit(commit))));
+                commits.into_iter().for_each(|commit| self.spawn_commit(1, self.clone().commit(commit)));
             }
         }
+    }
+
+    /// Runs `work`, which counts as so many of those that may be under way at once.
+    fn spawn_commit(self: &Rc<Self>, commits: usize, work: impl Future<Output = ()> + 'static) {
+        self.commits.set(self.commits.get() + commits);
+        let shard = self.clone();
+        self.rt.spawn(async move {
+            work.await;
+            shard.commits.set(shard.commits.get() - commits);
+            shard.commit_wanted.notify_all();
+        });
     }
 
     /// What may begin now of that which is queued.
@@ -81,11 +92,11 @@ impl Shard {
         while commits.len() < room
             && let Some(partition) = queue.pop_front()
         {
+            partition.in_commit_queue.set(false);
             if partition.syncs.under_way() >= COMMITS_OF_A_LOG {
-                // It counts as queued until one of them is done, which puts it back.
+                partition.syncs.another_wanted.set(true);
                 continue;
             }
-            partition.in_commit_queue.set(false);
             let job = partition.log().sync_job();
             if let Some(job) = job.filter(|job| !partition.syncs.cover(job)) {
                 let turn = partition.syncs.begin(&job);
@@ -117,16 +128,8 @@ impl Shard {
     async fn committed(self: &Rc<Self>, commit: &Commit, result: io::Result<()>) {
         let Commit { partition, job, turn, begun } = commit;
         self.synced(partition, job, *turn, result).await;
-        self.commits.set(self.commits.get() - 1);
         self.metrics.commits.add(1);
         self.metrics.commit_us.record(self.rt.now() - *begun);
-        if partition.in_commit_queue.take() {
-            self.flush_soon(partition);
-        } else {
-            // Batches written meanwhile.
-            self.queue_commit(partition);
-        }
-        self.commit_wanted.notify_all();
     }
 
     async fn synced(self: &Rc<Self>, partition: &Rc<Partition>, job: &SyncJob, turn: u64, result: io::Result<()>) {
@@ -135,7 +138,13 @@ impl Shard {
         partition.syncs.end();
         match finished {
             Ok(_) => partition.progressed(),
-            Err(error) => self.log_failed(partition, &error),
+            Err(error) => return self.log_failed(partition, &error),
+        }
+        if partition.syncs.another_wanted.take() {
+            self.flush_soon(partition);
+        } else {
+            // Batches written meanwhile.
+            self.queue_commit(partition);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Syncs {
     ended: Cell<u64>,
     /// The largest offset before which all is stable once those under way have ended.
     upto: Cell<i64>,
+    /// Whoever ends has the log queued for another.
+    pub(super) another_wanted: Cell<bool>,
     changed: Notify,
 }
 

@@ -60,8 +60,6 @@ const IGNORED: u64 = u64::MAX - 1;
 const ALARM: u64 = u64::MAX - 2;
 /// How long a closing ring waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Fsyncs and the like that are under way side by side.
-const DISK_THREADS: usize = 16;
 /// Vectors kept for later operations.
 const KEEP_VECTORS: usize = 64;
 
@@ -141,7 +139,7 @@ impl Ring {
                 backlog: RefCell::default(),
                 vectors: RefCell::default(),
                 helpers,
-                disk_threads: Helpers::new("disk", DISK_THREADS),
+                disk_threads: Helpers::new("disk", usize::try_from(workers).expect("32 bits fit into an address")),
                 counters: RingCounters::default(),
             }),
         };
