@@ -85,7 +85,9 @@ fn ask_ahead(shard: &Shard, slice: &FileSlice) {
     let (rt, file) = (shard.rt.clone(), slice.file.clone());
     shard.rt.spawn(async move {
         // What the disk has against it, the one who waits for it is told.
-        let _ = rt.will_need(&file, from, AHEAD_BYTES as u64).await;
+        if let Err(error) = rt.will_need(&file, from, AHEAD_BYTES as u64).await {
+            tracing::debug!("cold records are not asked for ahead: {error}");
+        }
     });
 }
 

@@ -38,9 +38,8 @@ impl Shard {
             let log = partition.log();
             log.high_watermark() < log.log_end_offset()
         };
-        if wanted && !partition.in_commit_queue.replace(true) {
-            self.to_commit.borrow_mut().push_back(partition.clone());
-            self.commit_wanted.notify_all();
+        if wanted {
+            self.flush_soon(partition);
         }
     }
 
@@ -98,8 +97,8 @@ impl Shard {
                 continue;
             }
             let job = partition.log().sync_job();
-            if let Some(job) = job.filter(|job| !partition.syncs.cover(job)) {
-                let turn = partition.syncs.begin(&job);
+            if let Some(job) = job.filter(|job| !partition.syncs.cover(job.upto())) {
+                let turn = partition.syncs.begin(job.upto());
                 commits.push(Commit { partition, job, turn, begun: self.rt.now() });
             }
         }
@@ -151,7 +150,7 @@ impl Shard {
     /// Syncs what a roll sealed. Beside the commits: it may take seconds, and nobody waits for it.
     pub(super) fn sync_sealed(self: &Rc<Self>, partition: &Rc<Partition>) {
         let Some(job) = partition.log().sealed_sync_job() else { return };
-        let turn = partition.syncs.begin(&job);
+        let turn = partition.syncs.begin(job.upto());
         let (shard, partition) = (self.clone(), partition.clone());
         self.rt.spawn(async move {
             let result = job.run(&shard.rt).await;

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
 
-use kringle_log::{Acks, Appended, CloseJob, PartitionLog, SyncJob, TopicPartition};
+use kringle_log::{Acks, Appended, CloseJob, PartitionLog, TopicPartition};
 use kringle_protocol::ErrorCode;
 use kringle_runtime::Notify;
 
@@ -52,21 +52,13 @@ impl Syncs {
         self.begun.get() - self.ended.get()
     }
 
-    /// Whether one that is under way does what the job would do.
-    pub(super) fn cover(&self, job: &SyncJob) -> bool {
-        self.cover_upto(job.upto())
-    }
-
-    fn cover_upto(&self, upto: i64) -> bool {
+    /// Whether one that is under way makes all before `upto` stable.
+    pub(super) fn cover(&self, upto: i64) -> bool {
         self.under_way() > 0 && self.upto.get() >= upto
     }
 
-    /// A sync begins: its turn.
-    pub(super) fn begin(&self, job: &SyncJob) -> u64 {
-        self.begin_upto(job.upto())
-    }
-
-    fn begin_upto(&self, upto: i64) -> u64 {
+    /// A sync begins that makes all before `upto` stable: its turn.
+    pub(super) fn begin(&self, upto: i64) -> u64 {
         let turn = self.begun.get();
         self.begun.set(turn + 1);
         self.upto.set(self.upto.get().max(upto));
@@ -213,7 +205,7 @@ mod tests {
     #[test]
     fn syncs_that_overlap_end_in_the_order_in_which_they_began() {
         let syncs = Syncs::default();
-        let (first, second) = (syncs.begin_upto(10), syncs.begin_upto(20));
+        let (first, second) = (syncs.begin(10), syncs.begin(20));
         let mut cx = Context::from_waker(Waker::noop());
         let mut of_second = pin!(syncs.turn(second));
         assert!(of_second.as_mut().poll(&mut cx).is_pending());
@@ -226,10 +218,10 @@ mod tests {
     #[test]
     fn what_one_under_way_makes_stable_is_not_synced_again() {
         let syncs = Syncs::default();
-        assert!(!syncs.cover_upto(10));
-        syncs.begin_upto(10);
-        assert!(syncs.cover_upto(10) && !syncs.cover_upto(11));
+        assert!(!syncs.cover(10));
+        syncs.begin(10);
+        assert!(syncs.cover(10) && !syncs.cover(11));
         syncs.end();
-        assert!(!syncs.cover_upto(10), "it may have failed, or a segment was sealed meanwhile");
+        assert!(!syncs.cover(10), "it may have failed, or a segment was sealed meanwhile");
     }
 }

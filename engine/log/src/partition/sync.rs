@@ -28,7 +28,6 @@ pub struct SyncJob {
 struct Tail {
     log: File,
     base_offset: i64,
-    from: u64,
     to: u64,
 }
 
@@ -43,14 +42,18 @@ impl SyncJob {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
+    fn each(&self) -> impl Iterator<Item = &File> {
+        self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log))
+    }
+
     /// Syncs file by file, on this thread.
     pub fn run_inline(&self) -> io::Result<()> {
-        self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)).try_for_each(File::sync_data)
+        self.each().try_for_each(File::sync_data)
     }
 
     /// Syncs file by file, without holding up the shard.
     pub async fn run(&self, rt: &Rt) -> io::Result<()> {
-        for file in self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)) {
+        for file in self.each() {
             rt.datasync(file).await?;
         }
         Ok(())
@@ -162,7 +165,6 @@ impl PartitionLog {
         let tail = (upto > active.base_offset).then(|| Tail {
             log: active.log.clone(),
             base_offset: active.base_offset,
-            from: active.synced,
             to: active.size,
         });
         let sealed = self.unsynced.sealed_files();
@@ -194,8 +196,8 @@ impl PartitionLog {
             return Err(LogError::Offline { what: "sync", source });
         }
         if let Some(tail) = job.tail.as_ref().filter(|tail| tail.base_offset == self.active.base_offset) {
-            // The job may have begun before another that has ended.
-            self.runway.committed(tail.to.saturating_sub(tail.from.max(self.active.synced)));
+            // What an overlapping sync has brought to the disk does not count again.
+            self.runway.committed(tail.to.saturating_sub(self.active.synced));
             self.active.synced = self.active.synced.max(tail.to);
         }
         let upto = job.upto.min(self.offsets.log_end);
