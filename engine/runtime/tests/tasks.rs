@@ -293,3 +293,29 @@ fn a_turn_that_takes_too_long_is_counted() {
         assert!(stats.stalls >= 1 && stats.longest_turn_us >= 15_000, "{stats:?}");
     });
 }
+
+/// The scheduling policy of the calling thread: field 41 of its `stat`, the 39th after the name.
+fn policy() -> String {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").unwrap();
+    after_name.split(' ').nth(38).unwrap().to_owned()
+}
+
+#[test]
+fn a_shard_lets_others_have_its_core_and_its_helpers_have_theirs_at_once() {
+    const OTHER: &str = "0";
+    const BATCH: &str = "3";
+    if policy() != OTHER {
+        return eprintln!("not tested: somebody has chosen a policy for this process");
+    }
+    on_each_real_driver(async |World { host, .. }| {
+        assert_eq!(policy(), BATCH, "of a shard");
+        let second = host.start("second", 1, None, |rt| {
+            Box::pin(async move {
+                assert_eq!(policy(), BATCH, "of a shard that a shard started");
+                assert_eq!(rt.blocking(|_| policy()).await, OTHER, "of a helper that it started");
+            })
+        });
+        second.unwrap().join().unwrap();
+    });
+}

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::oneshot::{Answer, oneshot};
+use crate::real::policy;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -84,7 +85,11 @@ impl Helpers {
         if queue.jobs.len() > queue.idle && queue.threads < self.limit {
             let shared = Arc::clone(&self.shared);
             let name = format!("{}-{}", self.name, queue.threads);
-            match std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+            let work = move || {
+                policy::be_prompt();
+                shared.work();
+            };
+            match std::thread::Builder::new().name(name).spawn(work) {
                 Ok(_) => queue.threads += 1,
                 // With no thread at all the work would never be done.
                 Err(e) => assert!(queue.threads > 0, "no helper thread could be started: {e}"),

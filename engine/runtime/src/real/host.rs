@@ -21,6 +21,7 @@ use crate::host::{IoDriver, Panicked, RealOptions};
 use crate::probe::{Unsupported, explain, kernel_release, probe};
 use crate::real::fs::RealFs;
 use crate::real::helpers::Helpers;
+use crate::real::policy;
 use crate::real::run::{Clock, run, wall_ms};
 use crate::ring::Ring;
 use crate::rt::{Driver, Rt, RtInner};
@@ -87,7 +88,7 @@ impl RealHost {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }
-            be_batched();
+            policy::be_batched();
             let rt = match host.runtime(index) {
                 Ok(rt) => rt,
                 Err(e) => {
@@ -171,21 +172,6 @@ impl RealHost {
                 options.blocking_workers
             ),
         }
-    }
-}
-
-/// Asks the scheduler not to preempt others when this thread is woken: where cores are scarce, what arrives meanwhile is worked on
-/// in one turn instead of many. On an idle core the thread runs as soon as ever. A policy somebody chose (`chrt`) stays.
-fn be_batched() {
-    // SAFETY: asks about the calling thread; no memory is passed.
-    if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {
-        return;
-    }
-    // SAFETY: plain data; zero is the only priority of this policy.
-    let priority: libc::sched_param = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel reads one `sched_param`, which lives on this stack.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) } != 0 {
-        tracing::debug!("SCHED_BATCH is refused: {}", io::Error::last_os_error());
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod helpers;
 pub(crate) mod host;
 pub(crate) mod name;
 mod page_cache;
+pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod socket;
 mod stall;
