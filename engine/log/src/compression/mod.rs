@@ -8,6 +8,7 @@
 //! independent 64 KiB blocks; zstd frames.
 
 mod snappy;
+mod zstd;
 
 use std::io::{self, Read, Write};
 
@@ -16,9 +17,6 @@ use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use snappy::{XerialReader, XerialWriter};
-
-/// zstd frames that ask for a larger window are refused, as zstd's own default does.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// How a batch's records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -67,7 +65,7 @@ pub(crate) enum Decoder<'a> {
     Gzip(Box<MultiGzDecoder<&'a [u8]>>),
     Snappy(XerialReader<'a>),
     Lz4(Box<FrameDecoder<&'a [u8]>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(zstd::FrameReader<'a>),
 }
 
 impl<'a> Decoder<'a> {
@@ -78,11 +76,7 @@ impl<'a> Decoder<'a> {
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(bytes))),
             Compression::Snappy => Decoder::Snappy(XerialReader::new(bytes)?),
             Compression::Lz4 => Decoder::Lz4(Box::new(FrameDecoder::new(bytes))),
-            Compression::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Decoder::Zstd(Box::new(decoder))
-            }
+            Compression::Zstd => Decoder::Zstd(zstd::FrameReader::new(bytes)?),
         })
     }
 }
@@ -104,7 +98,7 @@ pub(crate) enum Encoder {
     Gzip(Box<GzEncoder<Vec<u8>>>),
     Snappy(Box<XerialWriter>),
     Lz4(Box<FrameEncoder<Vec<u8>>>),
-    Zstd(Box<zstd::stream::write::Encoder<'static, Vec<u8>>>),
+    Zstd(zstd::FrameWriter),
 }
 
 impl Encoder {
@@ -124,9 +118,9 @@ impl Encoder {
                 Encoder::Lz4(Box::new(FrameEncoder::with_frame_info(frame, out)))
             }
             Compression::Zstd => {
-                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-                let encoder = zstd::stream::write::Encoder::new(out, level);
-                Encoder::Zstd(Box::new(encoder.expect("zstd takes any level and has memory for its context")))
+                let level = level.unwrap_or(::zstd::DEFAULT_COMPRESSION_LEVEL);
+                let encoder = zstd::FrameWriter::new(out, level);
+                Encoder::Zstd(encoder.expect("zstd takes any level and has memory for its context"))
             }
         }
     }
@@ -138,7 +132,7 @@ impl Encoder {
             Encoder::Gzip(encoder) => encoder.get_ref().len(),
             Encoder::Snappy(encoder) => encoder.written(),
             Encoder::Lz4(encoder) => encoder.get_ref().len(),
-            Encoder::Zstd(encoder) => encoder.get_ref().len(),
+            Encoder::Zstd(encoder) => encoder.written(),
         }
     }
 
@@ -166,7 +160,7 @@ impl Encoder {
                 Ok(())
             }
             Encoder::Lz4(encoder) => encoder.write_all(bytes),
-            Encoder::Zstd(encoder) => encoder.write_all(bytes),
+            Encoder::Zstd(encoder) => encoder.put(bytes),
         }
         .expect("a vector takes every write");
     }
