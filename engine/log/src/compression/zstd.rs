@@ -36,8 +36,7 @@ pub(crate) struct FrameReader<'a> {
     /// `None` only while it is dropped.
     context: Option<DCtx<'static>>,
     rest: &'a [u8],
-    /// Between frames.
-    complete: bool,
+    within_frame: bool,
 }
 
 impl<'a> FrameReader<'a> {
@@ -50,23 +49,23 @@ impl<'a> FrameReader<'a> {
                 context
             }
         };
-        Ok(FrameReader { context: Some(context), rest: bytes, complete: true })
+        Ok(FrameReader { context: Some(context), rest: bytes, within_frame: false })
     }
 }
 
 impl io::Read for FrameReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let Some(context) = self.context.as_mut() else { return Ok(0) };
-        while !out.is_empty() && !(self.complete && self.rest.is_empty()) {
+        while !out.is_empty() && (self.within_frame || !self.rest.is_empty()) {
             let (mut input, mut output) = (InBuffer::around(self.rest), OutBuffer::around(&mut *out));
             let wanted = context.decompress_stream(&mut output, &mut input).map_err(failed)?;
             let (taken, given) = (input.pos(), output.pos());
             self.rest = &self.rest[taken..];
-            self.complete = wanted == 0;
+            self.within_frame = wanted > 0;
             if given > 0 {
                 return Ok(given);
             }
-            if taken == 0 && !self.complete {
+            if taken == 0 && self.within_frame {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "zstd frame is cut"));
             }
         }
