@@ -65,6 +65,11 @@ def need(*commands):
 def work_directory():
     """Where brokers under test keep their data: on a disk (a temporary directory may be memory), and empty."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "kringle"
+    for left in cache.glob("compare-*"):
+        # A run that was killed leaves what its brokers wrote, which may be much.
+        if not pathlib.Path("/proc", left.name.removeprefix("compare-")).exists():
+            print(f"removing {left}, left by a run that was killed", file=sys.stderr)
+            shutil.rmtree(left, ignore_errors=True)
     work = cache / f"compare-{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -15,9 +15,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::executor::{Executor, TaskId, yield_now};
-use crate::file::File;
+use crate::file::{File, FileInner};
 use crate::frames::{FrameBuf, FramePool};
 use crate::fs::Fs;
+use crate::real::file::RealFile;
 use crate::real::helpers::Helpers;
 use crate::ring::Ring;
 use crate::sim::thread::SimThread;
@@ -51,6 +52,24 @@ pub(crate) enum Driver {
     Ring(Ring),
     Syscall(Syscall),
     Sim(SimThread),
+}
+
+impl Driver {
+    /// Runs what waits for the disk in any case on a thread of the shard.
+    async fn at_the_disk(
+        &self,
+        file: &File,
+        work: impl FnOnce(&RealFile) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let FileInner::Real(file) = &file.inner else { unreachable!("a file stays within its world") };
+        let file = file.clone();
+        let work = move || work(&file);
+        match self {
+            Driver::Ring(ring) => ring.on_disk_thread(work).await,
+            Driver::Syscall(driver) => driver.on_thread(work).await,
+            Driver::Sim(_) => unreachable!("a simulated thread has no real file"),
+        }
+    }
 }
 
 impl Rt {
@@ -161,27 +180,24 @@ impl Rt {
     /// read ([`Rt::read_at`]), or a little later: [`File::cached_prefix`] knows.
     pub async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         match &self.inner.driver {
-            Driver::Ring(ring) => ring.will_need(file, pos, len).await,
-            Driver::Syscall(driver) => driver.will_need(file, pos, len).await,
             Driver::Sim(thread) => thread.will_need().await,
+            driver => driver.at_the_disk(file, move |file| file.will_need(pos, len)).await,
         }
     }
 
     /// fdatasync, without holding up the shard.
     pub async fn datasync(&self, file: &File) -> io::Result<()> {
         match &self.inner.driver {
-            Driver::Ring(ring) => ring.datasync(file).await,
-            Driver::Syscall(driver) => driver.datasync(file).await,
             Driver::Sim(thread) => thread.datasync(file).await,
+            driver => driver.at_the_disk(file, RealFile::sync_data).await,
         }
     }
 
     /// Starts writing a range of dirty pages to the disk, without making it durable.
     pub async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
         match &self.inner.driver {
-            Driver::Ring(ring) => ring.sync_range(file, pos, len).await,
-            Driver::Syscall(driver) => driver.sync_range(file, pos, len).await,
             Driver::Sim(thread) => thread.sync_range().await,
+            driver => driver.at_the_disk(file, move |file| file.start_writeback(pos, len)).await,
         }
     }
 

@@ -1,6 +1,4 @@
-//! File operations: reads and writes on the ring; fsync, and what tells the kernel that a range will be read or should be written, on
-//! threads. The kernel would hand these to a worker in any case, and a thread of our own does them for half of the CPU time
-//! (docs/decisions/commit.md).
+//! Reads and writes of files, on the ring. What else waits for the disk threads do ([`Ring::on_disk_thread`]).
 
 use std::io;
 
@@ -86,20 +84,5 @@ impl Ring {
             }
         }
         (Ok(total), buf)
-    }
-
-    pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file).clone();
-        self.on_disk_thread(move || file.will_need(pos, len)).await
-    }
-
-    pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
-        let file = file.clone();
-        self.on_disk_thread(move || file.sync_data()).await
-    }
-
-    pub(crate) async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file).clone();
-        self.on_disk_thread(move || file.start_writeback(pos, len)).await
     }
 }

@@ -166,8 +166,12 @@ impl RingInner {
         &self.helpers
     }
 
-    /// Runs what waits for the disk in any case on a thread of this shard.
-    async fn on_disk_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    /// Runs what waits for the disk in any case on a thread of this shard. The kernel would hand it to a worker, and a thread of our
+    /// own does it for half of the CPU time (docs/decisions/commit.md).
+    pub(crate) async fn on_disk_thread(
+        &self,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
         count(&self.counters.submissions, 1);
         self.disk_threads.run(work).await.expect("system calls do not panic")
     }

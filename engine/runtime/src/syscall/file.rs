@@ -57,19 +57,4 @@ impl Syscall {
         };
         self.on_thread(read).await
     }
-
-    pub(crate) async fn will_need(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file);
-        self.on_thread(move || file.will_need(pos, len)).await
-    }
-
-    pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
-        let file = file.clone();
-        self.on_thread(move || file.sync_data()).await
-    }
-
-    pub(crate) async fn sync_range(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
-        let file = real(file);
-        self.on_thread(move || file.start_writeback(pos, len)).await
-    }
 }

@@ -189,7 +189,7 @@ impl SyscallInner {
     }
 
     /// Runs work that may block on a thread of this shard.
-    async fn on_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) async fn on_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         count(&self.counters.handed_to_threads, 1);
         let counted = OnThread::new(&self.on_threads);
         let counted_work = move || {
