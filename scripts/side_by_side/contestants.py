@@ -79,6 +79,7 @@ class HeldMemory:
 
     @staticmethod
     def fill(directory):
-        """Fills the page cache, so that what a broker writes goes into pages that were touched before."""
-        directory.mkdir(exist_ok=True)
+        """Fills the page cache with new files in `directory`, so that what a broker writes goes into pages that were touched before."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
         subprocess.run([bench_binary(), "hold-memory", "0", str(directory)], check=True, stdout=subprocess.DEVNULL)

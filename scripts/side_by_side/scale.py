@@ -77,6 +77,7 @@ def partitions(made, kinds, args, work, limit):
                 load.create(broker, f"many-{number}", many // TOPICS)
                 lead_all(made, broker, f"many-{number}", many // TOPICS)
             rss = load.rss_mb(broker)
+            HeldMemory.fill(work / "fill")
             # In turns, so that both see the same machine.
             figures = {"few": [], "many": []}
             for round_number in range(args.rounds):
@@ -183,6 +184,7 @@ def shards(made, kinds, args, work, _limit):
     got = {}
     for count in (1, 2):
         with contestant(KRINGLE, work, [f"kringle.shards={count}"]) as broker:
+            HeldMemory.fill(work / "fill")
             names = ("produce-16x1K", *SHARDS_LOAD)  # the first fills what the fetch reads
             got[count] = rows_on(broker, names, args)
     for name in SHARDS_LOAD:
