@@ -2,7 +2,8 @@
 //!
 //! To make a context costs more than to decode a batch of 16 KiB: its tables and its window are allocated, and the library asks the
 //! processor what it can do (`cpuid`), which on a virtual machine goes to the host. So each thread keeps one of each kind while it is
-//! of ordinary size; a frame that asked for a large window, or a high level, takes its context with it.
+//! of ordinary size; a frame that asked for a large window, or a high level, takes its context with it. A context that was reset knows
+//! nothing of what it did before: what comes out does not depend on who used it, so shards that share a thread may share it.
 
 use std::cell::Cell;
 use std::io;
