@@ -46,7 +46,6 @@ def run(args, work):
 
 def one_broker(kind, round_number, args, work, measured):
     """Produces, consumes and pings on one broker, each codec on a topic of its own."""
-    shutil.rmtree(work / "fill", ignore_errors=True)
     with contestant(kind, work) as broker:
         load.create(broker, WARM_UP.topic, WARM_UP.partitions)
         load.run(WARM_UP.what, broker, WARM_UP.topic, WARM_UP.partitions, WARM_UP.options)

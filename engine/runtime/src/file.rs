@@ -31,6 +31,22 @@ macro_rules! either {
 }
 
 impl File {
+    /// The file, for what runs on this machine.
+    pub(crate) fn real(&self) -> &RealFile {
+        match &self.inner {
+            FileInner::Real(file) => file,
+            FileInner::Sim(_) => unreachable!("a file stays within its world"),
+        }
+    }
+
+    /// The file, for what runs in the simulator.
+    pub(crate) fn sim(&self) -> &SimFile {
+        match &self.inner {
+            FileInner::Sim(file) => file,
+            FileInner::Real(_) => unreachable!("a file stays within its world"),
+        }
+    }
+
     /// Writes all of `bufs` at `pos`, blocking. The slices are advanced as they are written.
     pub fn write_all_at(&self, bufs: &mut [IoSlice<'_>], pos: u64) -> io::Result<()> {
         let (mut bufs, mut pos) = (bufs, pos);

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::executor::{Executor, TaskId, yield_now};
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::{FrameBuf, FramePool};
 use crate::fs::Fs;
 use crate::real::file::RealFile;
@@ -61,8 +61,7 @@ impl Driver {
         file: &File,
         work: impl FnOnce(&RealFile) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
-        let FileInner::Real(file) = &file.inner else { unreachable!("a file stays within its world") };
-        let file = file.clone();
+        let file = file.real().clone();
         let work = move || work(&file);
         match self {
             Driver::Ring(ring) => ring.on_disk_thread(work).await,

@@ -172,7 +172,7 @@ mod tests {
 
     const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-    fn sample(len: usize) -> Vec<u8> {
+    pub(super) fn sample(len: usize) -> Vec<u8> {
         (0..len).map(|i| u8::try_from(i * i / 7 % 251).unwrap()).collect()
     }
 

@@ -56,7 +56,7 @@ impl<'a> FrameReader<'a> {
 
 impl io::Read for FrameReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Some(context) = self.context.as_mut() else { return Ok(0) };
+        let context = self.context.as_mut().expect("there until it is dropped");
         while !out.is_empty() && (self.within_frame || !self.rest.is_empty()) {
             let (mut input, mut output) = (InBuffer::around(self.rest), OutBuffer::around(&mut *out));
             let wanted = context.decompress_stream(&mut output, &mut input).map_err(failed)?;
@@ -87,6 +87,7 @@ impl Drop for FrameReader<'_> {
 
 /// Encodes what is written to it into a vector, as one frame.
 pub(crate) struct FrameWriter {
+    /// `None` only while it is dropped.
     context: Option<CCtx<'static>>,
     out: Vec<u8>,
 }
@@ -124,7 +125,7 @@ impl FrameWriter {
 
     /// Gives how much is still inside, at least.
     fn step(&mut self, input: &mut InBuffer<'_>, end: ZSTD_EndDirective) -> io::Result<usize> {
-        let Some(context) = self.context.as_mut() else { return Ok(0) };
+        let context = self.context.as_mut().expect("there until it is dropped");
         self.out.reserve(OUT_STEP_BYTES);
         let at = self.out.len();
         context.compress_stream2(&mut OutBuffer::around_pos(&mut self.out, at), input, end).map_err(failed)
@@ -147,6 +148,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::compression::tests::sample;
 
     fn encoded(data: &[u8], level: i32) -> Vec<u8> {
         let mut writer = FrameWriter::new(Vec::new(), level).unwrap();
@@ -158,10 +160,6 @@ mod tests {
         let mut out = Vec::new();
         FrameReader::new(bytes)?.read_to_end(&mut out)?;
         Ok(out)
-    }
-
-    fn sample(len: usize) -> Vec<u8> {
-        (0..len).map(|i| u8::try_from(i * i / 7 % 251).unwrap()).collect()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,
 };
 
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::FrameBuf;
 use crate::real::file::{IOV_MAX, offset, uninterrupted};
 
@@ -169,7 +169,7 @@ impl Connection {
 
     /// Sends of a file what the socket takes now, by sendfile(2).
     pub(crate) fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {
-        let FileInner::Real(file) = &file.inner else { unreachable!("a file stays within its world") };
+        let file = file.real();
         let mut from = offset(pos)?;
         uninterrupted(|| nix::sys::sendfile::sendfile(self.fd.as_fd(), file.std(), Some(&mut from), len))
     }

@@ -6,18 +6,11 @@ use bytes::Bytes;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::FrameBuf;
-use crate::real::file::{RealFile, advance};
+use crate::real::file::advance;
 use crate::ring::Ring;
 use crate::ring::op::{Held, Op};
-
-fn real(file: &File) -> &RealFile {
-    match &file.inner {
-        FileInner::Real(file) => file,
-        FileInner::Sim(_) => unreachable!("a file stays within its world"),
-    }
-}
 
 /// A length as the kernel takes it; longer operations go in several.
 fn clamp(len: usize) -> u32 {
@@ -27,7 +20,7 @@ fn clamp(len: usize) -> u32 {
 impl Ring {
     pub(crate) async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
         let (mut bufs, mut pos) = (bufs, pos);
-        let file = real(file);
+        let file = file.real();
         advance(&mut bufs, 0);
         while !bufs.is_empty() {
             let held = Held::Write { bufs, vectors: self.take_vectors(), _file: file.clone() };
@@ -58,7 +51,7 @@ impl Ring {
 
     pub(crate) async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
         let mut buf = buf;
-        let file = real(file);
+        let file = file.real();
         let mut total = 0;
         while buf.remaining() > 0 {
             let held = Held::Read { buf, _file: file.clone() };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::FrameBuf;
 use crate::sim::world::{Event, State, World};
 use crate::socket::{Chunk, ChunkInner};
@@ -468,7 +468,7 @@ impl SimSocket {
     }
 
     pub(crate) fn try_send_file(&self, file: &File, pos: u64, len: usize) -> io::Result<usize> {
-        let FileInner::Sim(file) = &file.inner else { unreachable!("a file stays within its world") };
+        let file = file.sim();
         let mut bytes = vec![0; len.min(1 << 20)];
         let n = file.read_at(&mut bytes, pos)?;
         bytes.truncate(n);

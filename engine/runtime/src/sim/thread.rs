@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::FrameBuf;
-use crate::sim::disk::SimFile;
 use crate::sim::net::{SimListener, SimSocket};
 use crate::sim::world::World;
 
@@ -17,13 +16,6 @@ use crate::sim::world::World;
 pub(crate) struct SimThread {
     pub(crate) world: Arc<World>,
     pub(crate) node: usize,
-}
-
-fn sim(file: &File) -> &SimFile {
-    match &file.inner {
-        FileInner::Sim(file) => file,
-        FileInner::Real(_) => unreachable!("a file stays within its world"),
-    }
 }
 
 impl SimThread {
@@ -40,7 +32,7 @@ impl SimThread {
     async fn read_latency(&self, file: &File) {
         let span = {
             let state = self.world.lock();
-            if sim(file).is_cold() { state.faults.cold_read_latency } else { state.faults.disk_latency }
+            if file.sim().is_cold() { state.faults.cold_read_latency } else { state.faults.disk_latency }
         };
         self.latency(span).await;
     }
@@ -56,7 +48,7 @@ impl SimThread {
         let mut buf = buf;
         self.read_latency(file).await;
         let mut bytes = vec![0; buf.remaining()];
-        let result = sim(file).read_at(&mut bytes, pos);
+        let result = file.sim().read_at(&mut bytes, pos);
         if let Ok(n) = result {
             buf.extend_from_slice(&bytes[..n]);
         }
@@ -70,10 +62,10 @@ impl SimThread {
 
     /// What was written before the call is durable after it; what is written meanwhile need not be.
     pub(crate) async fn datasync(&self, file: &File) -> io::Result<()> {
-        let until = sim(file).changes();
+        let until = file.sim().changes();
         let span = self.world.lock().faults.sync_latency;
         self.latency(span).await;
-        sim(file).sync_until(until)
+        file.sim().sync_until(until)
     }
 
     pub(crate) async fn sync_range(&self) -> io::Result<()> {

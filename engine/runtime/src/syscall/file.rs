@@ -8,17 +8,10 @@ use std::io::{self, IoSlice};
 use bytes::Bytes;
 
 use crate::executor::yield_now;
-use crate::file::{File, FileInner};
+use crate::file::File;
 use crate::frames::FrameBuf;
 use crate::real::file::RealFile;
 use crate::syscall::Syscall;
-
-fn real(file: &File) -> RealFile {
-    match &file.inner {
-        FileInner::Real(file) => file.clone(),
-        FileInner::Sim(_) => unreachable!("a file stays within its world"),
-    }
-}
 
 /// Reads until the buffer is full or the file ends; gives the bytes read before any error.
 fn fill(file: &RealFile, pos: u64, buf: &mut FrameBuf, nowait: bool) -> (usize, io::Result<()>) {
@@ -44,7 +37,7 @@ impl Syscall {
     }
 
     pub(crate) async fn read_at(&self, file: &File, pos: u64, buf: FrameBuf) -> (io::Result<usize>, FrameBuf) {
-        let file = real(file);
+        let file = file.real().clone();
         let mut buf = buf;
         let (cached, all) = fill(&file, pos, &mut buf, true);
         if all.is_ok() {
