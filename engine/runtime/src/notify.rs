@@ -50,6 +50,8 @@ impl Notify {
             for (_, waker) in waiters.iter() {
                 waker.wake_by_ref();
             }
+            // Whoever waits on lists himself again when he is polled; until then a further event has nobody to wake.
+            self.shared.waiting.store(false, Ordering::SeqCst);
         }
     }
 

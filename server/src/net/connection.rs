@@ -215,9 +215,13 @@ impl Connection {
     }
 
     fn push(&self, queued: Queued) {
+        let is_ready = queued.is_ready();
         self.outstanding.set(self.outstanding.get() + 1);
         self.queue.borrow_mut().push_back(queued);
-        self.changed.notify_all();
+        if is_ready {
+            // Of a produce under way its last outcome will tell.
+            self.changed.notify_all();
+        }
     }
 
     async fn write(self: Rc<Self>) {

@@ -1,7 +1,7 @@
 //! Frames off the wire: a length of four bytes, then that many bytes.
 //!
 //! Owned by one connection's reader task. An idle connection owns no memory: bytes arrive in the shard's shared receive
-//! buffers. A small frame is copied out of them. A larger one is received straight into a pooled buffer which grows with
+//! buffers. Small frames are copied out of them, all that arrived whole together into one buffer. A larger one is received straight into a pooled buffer which grows with
 //! what has arrived, never with what was announced. That buffer has room for the length of the frame behind it, so that
 //! of a stream of large frames no byte is copied twice. From a client that pipelines frames of middling size, several are
 //! received together and are slices of one buffer. A bad length closes the connection, as Kafka does.
@@ -89,7 +89,7 @@ impl FrameReader {
     }
 
     async fn body(&mut self, length: usize) -> Result<Bytes, FrameError> {
-        let room = self.room_together(length);
+        let room = self.arrived_together(length).or_else(|| self.room_together(length));
         let together = room.is_some();
         let room = room.unwrap_or(length + FIELD_BYTES);
         let mut permit = self.budget.permit();
@@ -140,6 +140,14 @@ impl FrameReader {
             self.ahead = all;
         }
         Ok(frame)
+    }
+
+    /// The bytes of a frame of `length` and of those behind it that arrived whole with it, if there are any.
+    fn arrived_together(&self, length: usize) -> Option<usize> {
+        let (chunk, used) = self.received.as_ref()?;
+        debug_assert!(self.ahead.is_empty(), "it came before what is in the chunk");
+        let whole = whole_frames(&chunk[*used..], length, self.max_bytes);
+        (whole > length).then_some(whole)
     }
 
     /// How much is received together with a frame of `length`, if more may have arrived behind it.
@@ -194,6 +202,20 @@ impl FrameReader {
     }
 }
 
+/// Where the last whole frame ends in `bytes`, which begin with the body of a frame of `length`; 0 if that one is not whole.
+fn whole_frames(bytes: &[u8], length: usize, max_bytes: usize) -> usize {
+    let (mut end, mut next_end) = (0, length);
+    while next_end <= bytes.len() {
+        end = next_end;
+        let Some(field) = bytes[end..].first_chunk::<FIELD_BYTES>() else { break };
+        match usize::try_from(i32::from_be_bytes(*field)) {
+            Ok(next) if next <= max_bytes => next_end = end + FIELD_BYTES + next,
+            _ => break,
+        }
+    }
+    end
+}
+
 /// A buffer with more room than `frame` has, and its content: doubled, up to `room`.
 async fn grown(rt: &Rt, permit: &mut Permit, frame: Option<FrameBuf>, room: usize) -> FrameBuf {
     let capacity = frame.as_ref().map_or(GROW_FROM_BYTES, |frame| frame.capacity() * 2).min(room);
@@ -203,4 +225,30 @@ async fn grown(rt: &Rt, permit: &mut Permit, frame: Option<FrameBuf>, room: usiz
         bigger.extend_from_slice(&frame);
     }
     bigger
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn then(bytes: &mut Vec<u8>, announced: i32, body: usize) {
+        bytes.extend_from_slice(&announced.to_be_bytes());
+        bytes.resize(bytes.len() + body, 0);
+    }
+
+    #[test]
+    fn whole_frames_end_before_what_is_cut_or_must_be_refused() {
+        let mut bytes = vec![0; 10];
+        assert_eq!([9, 10, 11].map(|length| whole_frames(&bytes, length, 100)), [9, 10, 0]);
+        then(&mut bytes, 20, 20);
+        then(&mut bytes, 0, 0);
+        assert_eq!(whole_frames(&bytes, 10, 100), 38);
+        assert_eq!(whole_frames(&bytes[..36], 10, 100), 34, "a length is cut");
+        assert_eq!(whole_frames(&bytes[..33], 10, 100), 10, "a body is cut");
+        for refused in [101, -1, i32::MIN] {
+            let mut bytes = bytes.clone();
+            then(&mut bytes, refused, 200);
+            assert_eq!(whole_frames(&bytes, 10, 100), 38, "{refused} is for the reader to refuse");
+        }
+    }
 }
