@@ -86,6 +86,11 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// What is reserved for a new segment at once.
+    pub(crate) fn preallocated_bytes(&self) -> Option<u64> {
+        self.preallocate.then_some(u64::from(self.segment_bytes))
+    }
+
     /// What [`crate::validate()`] needs to know of a partition with these settings.
     pub fn rules(&self, partition: TopicPartition) -> Rules {
         Rules {

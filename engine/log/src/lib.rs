@@ -57,8 +57,8 @@ pub use dir::{Checkpoint, DirError, Listing, LogDir, MetaProperties, PartitionDi
 pub use epochs::EpochEntry;
 pub use error::{AppendError, LogError, ReadError};
 pub use partition::{
-    Acks, Appended, CloseJob, DeleteJob, OpenLog, PartitionLog, Progress, Progressed, RollDone, RollJob, Slice, Step,
-    SyncJob, Unflushed, Upto, WriteJob, ZerosJob,
+    Acks, Appended, CloseJob, DeleteJob, OpenLog, PartitionLog, Progress, Progressed, ReserveJob, RollDone, RollJob,
+    Slice, Step, SyncJob, Unflushed, Upto, WriteJob, ZerosJob,
 };
 pub use producers::ProducerSummary;
 pub use reader::{FoundByTime, LogReader};

@@ -133,8 +133,8 @@ pub(crate) struct ActiveSegment {
     pub(crate) first_timestamp: Option<i64>,
     pub(crate) created_ms: i64,
     pub(crate) has_aborted_txns: bool,
-    /// The log's space was reserved and is to be given back when it is sealed.
-    pub(crate) preallocated: bool,
+    /// Up to here disk space is reserved for the log ([`crate::partition::reserve`]); `None` if no more is to be.
+    pub(crate) reserved: Option<u64>,
     /// Up to here the log was synced.
     pub(crate) synced: u64,
     /// Up to here the file is written, with zeros behind `size` ([`crate::partition::runway`], [`crate::partition::fill`]); 0 if it
@@ -180,10 +180,10 @@ impl NewFiles {
 
 impl ActiveSegment {
     /// An empty segment.
-    pub(crate) fn new(files: NewFiles, base_offset: i64, now_ms: i64, preallocated: bool) -> io::Result<ActiveSegment> {
+    pub(crate) fn new(files: NewFiles, base_offset: i64, now_ms: i64, reserved: u64) -> io::Result<ActiveSegment> {
         let offsets = OffsetIndex::open(files.offsets, base_offset, 0);
         let times = TimeIndex::open(files.times, base_offset, 0)?;
-        Ok(ActiveSegment::with(files.log, offsets, times, base_offset, now_ms, preallocated))
+        Ok(ActiveSegment::with(files.log, offsets, times, base_offset, now_ms, reserved))
     }
 
     /// A segment with these files, of which nothing is known yet.
@@ -193,7 +193,7 @@ impl ActiveSegment {
         times: TimeIndex,
         base_offset: i64,
         now_ms: i64,
-        preallocated: bool,
+        reserved: u64,
     ) -> ActiveSegment {
         ActiveSegment {
             base_offset,
@@ -206,11 +206,16 @@ impl ActiveSegment {
             first_timestamp: None,
             created_ms: now_ms,
             has_aborted_txns: false,
-            preallocated,
+            reserved: Some(reserved),
             synced: 0,
             runway_end: 0,
             recent: VecDeque::new(),
         }
+    }
+
+    /// Whether space or zeros may be behind the last batch, to be given back.
+    pub(crate) fn has_more_than_its_size(&self) -> bool {
+        self.runway_bytes() > 0 || self.reserved.is_none_or(|reserved| reserved > self.size)
     }
 
     /// Bytes of zeros behind the last batch.

@@ -184,6 +184,17 @@ impl Rt {
         }
     }
 
+    /// Reserves disk space without changing the file's length ([`File::allocate_keep_size`]), without holding up the shard.
+    pub async fn reserve(&self, file: &File, pos: u64, len: u64) -> io::Result<()> {
+        match &self.inner.driver {
+            Driver::Sim(thread) => {
+                thread.disk_latency().await;
+                file.allocate_keep_size(pos, len)
+            }
+            driver => driver.at_the_disk(file, move |file| file.allocate_keep_size(pos, len)).await,
+        }
+    }
+
     /// fdatasync, without holding up the shard.
     pub async fn datasync(&self, file: &File) -> io::Result<()> {
         match &self.inner.driver {

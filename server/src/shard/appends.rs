@@ -209,7 +209,7 @@ impl Shard {
                 let result = job.run_inline();
                 let mut log = shared.log();
                 let finished = log.finish_write(job, result).map(drop);
-                let owner_waits = log.is_busy();
+                let owner_waits = log.is_busy() || log.wants_space();
                 if finished.is_err() {
                     log.refuse_appends(true);
                 }

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use kringle_log::{Acks, LogError, RollJob, Step, ValidBatch, WriteJob};
+use kringle_log::{Acks, LogError, ReserveJob, RollJob, Step, ValidBatch, WriteJob};
 use kringle_protocol::ErrorCode;
 
 use super::Shard;
@@ -56,6 +56,10 @@ impl Shard {
             return;
         }
         loop {
+            let space = partition.log().next_space();
+            if let Some(job) = space {
+                return self.spawn_reserve(partition, job);
+            }
             let step = partition.log().next_step();
             match step {
                 Step::Idle => return,
@@ -80,6 +84,17 @@ impl Shard {
             let result = job.run(&shard.rt).await;
             partition.writing.set(false);
             shard.wrote(&partition, job, result);
+            shard.write(&partition);
+        });
+    }
+
+    fn spawn_reserve(self: &Rc<Self>, partition: &Rc<Partition>, job: ReserveJob) {
+        partition.writing.set(true);
+        let (shard, partition) = (self.clone(), partition.clone());
+        self.rt.spawn(async move {
+            let result = job.run(&shard.rt).await;
+            partition.log().finish_reserving(&job, result);
+            partition.writing.set(false);
             shard.write(&partition);
         });
     }

@@ -52,7 +52,9 @@ impl PartitionLog {
                 batches.into_iter().map(super::append::Staged::Batch).collect()
             }
             super::write::InFlight::Roll(roll) => vec![super::append::Staged::Roll(roll)],
-            super::write::InFlight::Nothing | super::write::InFlight::Zeros => Vec::new(),
+            super::write::InFlight::Nothing | super::write::InFlight::Zeros | super::write::InFlight::Space => {
+                Vec::new()
+            }
         };
         self.unstage_all(first);
         self.open_sealed.borrow_mut().clear();

@@ -172,11 +172,10 @@ impl<'a> Opening<'a> {
 
     /// The empty log.
     fn new_active(&mut self) -> io::Result<(ActiveSegment, i64)> {
-        let config = &self.how.config;
-        let preallocate = config.preallocate.then_some(u64::from(config.segment_bytes));
+        let preallocate = self.how.config.preallocated_bytes();
         let files = NewFiles::create(self.fs, self.dir, self.log_start, preallocate)?;
         self.fs.sync_dir(self.dir)?;
-        let active = ActiveSegment::new(files, self.log_start, self.how.now_ms, config.preallocate)?;
+        let active = ActiveSegment::new(files, self.log_start, self.how.now_ms, preallocate.unwrap_or(0))?;
         Ok((active, self.log_start))
     }
 
@@ -248,7 +247,7 @@ impl<'a> Opening<'a> {
         }
         let len = log.len()?;
         let files = NewFiles { log, offsets, times };
-        let mut segment = ActiveSegment::new(files, base_offset, self.how.now_ms, self.how.config.preallocate)?;
+        let mut segment = ActiveSegment::new(files, base_offset, self.how.now_ms, 0)?;
         let log = segment.log.clone();
         let mut window = Window::new(&log, len, SCAN_BYTES);
         let mut next_offset = base_offset;
@@ -272,9 +271,8 @@ impl<'a> Opening<'a> {
         }
         let cut = len - position;
         let zeros = ends_in_zeros(&log, position, len)?;
-        if cut > 0 {
-            segment.log.set_len(position)?;
-        }
+        // Also if nothing is cut: space may be reserved behind it.
+        segment.log.set_len(position)?;
         segment.times.maybe_append(segment.newest.timestamp, segment.newest.offset);
         segment.offsets.flush()?;
         segment.times.flush()?;
@@ -326,8 +324,7 @@ impl<'a> Opening<'a> {
             return Ok((rebuilt.segment, rebuilt.next_offset));
         }
         let first = Window::new(&log, size, LOOKUP_BYTES).header(0)?;
-        let mut segment =
-            ActiveSegment::with(log, offsets, times, base_offset, self.how.now_ms, self.how.config.preallocate);
+        let mut segment = ActiveSegment::with(log, offsets, times, base_offset, self.how.now_ms, 0);
         segment.first_timestamp = first.map(|header| header.max_timestamp);
         segment.newest = end.newest;
         segment.size = size;

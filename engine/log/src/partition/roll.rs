@@ -67,7 +67,7 @@ impl Seal {
             offsets: active.offsets.clone(),
             times: active.times.clone(),
             newest: active.newest,
-            trim: active.preallocated || active.runway_bytes() > 0,
+            trim: active.has_more_than_its_size(),
         }
     }
 
@@ -129,7 +129,7 @@ impl PartitionLog {
             seal: Box::new(Seal::of(&self.active)),
             snapshot: roll.snapshot.clone(),
             epochs,
-            preallocate: self.config.preallocate.then_some(u64::from(self.config.segment_bytes)),
+            preallocate: self.config.preallocated_bytes(),
             sync_first: self
                 .unsynced
                 .first_undurable_all(self.offsets.durable)
@@ -144,8 +144,8 @@ impl PartitionLog {
             return Err(self.offline_error());
         };
         let made = done.and_then(|RollDone { files, sealed }| {
-            let active = ActiveSegment::new(files, roll.base_offset, roll.staged_ms, self.config.preallocate)?;
-            Ok((active, sealed))
+            let reserved = self.config.preallocated_bytes().unwrap_or(0);
+            Ok((ActiveSegment::new(files, roll.base_offset, roll.staged_ms, reserved)?, sealed))
         });
         let (active, sealed) = match made {
             Ok(made) => made,

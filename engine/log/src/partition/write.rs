@@ -97,6 +97,8 @@ pub(crate) enum InFlight {
     Roll(StagedRoll),
     /// Of the runway.
     Zeros,
+    /// Being reserved.
+    Space,
 }
 
 impl InFlight {
@@ -107,7 +109,7 @@ impl InFlight {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             InFlight::Write { bytes, .. } => *bytes,
-            InFlight::Nothing | InFlight::Roll(_) | InFlight::Zeros => 0,
+            InFlight::Nothing | InFlight::Roll(_) | InFlight::Zeros | InFlight::Space => 0,
         }
     }
 }
@@ -228,6 +230,7 @@ impl PartitionLog {
             return LogError::Offline { what: "truncation after a full disk", source };
         }
         self.active.runway_end = 0;
+        self.active.reserved = None;
         self.unstage_all(in_flight);
         LogError::DiskFull { from }
     }
