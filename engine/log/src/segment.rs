@@ -148,6 +148,8 @@ pub(crate) struct NewFiles {
     pub(crate) log: File,
     pub(crate) offsets: IndexFile,
     pub(crate) times: IndexFile,
+    /// Bytes of disk space that were asked for at once.
+    pub(crate) reserved: u64,
 }
 
 /// The index of a segment that is appended to.
@@ -168,6 +170,7 @@ impl NewFiles {
             log: create(Kind::Log)?,
             offsets: create_index(Kind::OffsetIndex)?,
             times: create_index(Kind::TimeIndex)?,
+            reserved: preallocate.unwrap_or(0),
         };
         if let Some(bytes) = preallocate
             && let Err(e) = files.log.allocate_keep_size(0, bytes)
@@ -180,10 +183,10 @@ impl NewFiles {
 
 impl ActiveSegment {
     /// An empty segment.
-    pub(crate) fn new(files: NewFiles, base_offset: i64, now_ms: i64, reserved: u64) -> io::Result<ActiveSegment> {
+    pub(crate) fn new(files: NewFiles, base_offset: i64, now_ms: i64) -> io::Result<ActiveSegment> {
         let offsets = OffsetIndex::open(files.offsets, base_offset, 0);
         let times = TimeIndex::open(files.times, base_offset, 0)?;
-        Ok(ActiveSegment::with(files.log, offsets, times, base_offset, now_ms, reserved))
+        Ok(ActiveSegment::with(files.log, offsets, times, base_offset, now_ms, files.reserved))
     }
 
     /// A segment with these files, of which nothing is known yet.

@@ -1,10 +1,11 @@
 //! Frames off the wire: a length of four bytes, then that many bytes.
 //!
 //! Owned by one connection's reader task. An idle connection owns no memory: bytes arrive in the shard's shared receive
-//! buffers. Small frames are copied out of them, all that arrived whole together into one buffer. A larger one is received straight into a pooled buffer which grows with
-//! what has arrived, never with what was announced. That buffer has room for the length of the frame behind it, so that
-//! of a stream of large frames no byte is copied twice. From a client that pipelines frames of middling size, several are
-//! received together and are slices of one buffer. A bad length closes the connection, as Kafka does.
+//! buffers. Small frames are copied out of them, all that arrived whole together into one buffer. A larger one is received
+//! straight into a pooled buffer which grows with what has arrived, never with what was announced. That buffer has room for
+//! the length of the frame behind it, so that of a stream of large frames no byte is copied twice. From a client that
+//! pipelines frames of middling size, several are received together and are slices of one buffer. A bad length closes the
+//! connection, as Kafka does.
 
 use std::rc::Rc;
 

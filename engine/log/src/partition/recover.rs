@@ -172,10 +172,9 @@ impl<'a> Opening<'a> {
 
     /// The empty log.
     fn new_active(&mut self) -> io::Result<(ActiveSegment, i64)> {
-        let preallocate = self.how.config.preallocated_bytes();
-        let files = NewFiles::create(self.fs, self.dir, self.log_start, preallocate)?;
+        let files = NewFiles::create(self.fs, self.dir, self.log_start, self.how.config.preallocated_bytes())?;
         self.fs.sync_dir(self.dir)?;
-        let active = ActiveSegment::new(files, self.log_start, self.how.now_ms, preallocate.unwrap_or(0))?;
+        let active = ActiveSegment::new(files, self.log_start, self.how.now_ms)?;
         Ok((active, self.log_start))
     }
 
@@ -246,8 +245,8 @@ impl<'a> Opening<'a> {
             self.fs.remove_file(path(self.dir, base_offset, Kind::TxnIndex))?;
         }
         let len = log.len()?;
-        let files = NewFiles { log, offsets, times };
-        let mut segment = ActiveSegment::new(files, base_offset, self.how.now_ms, 0)?;
+        let files = NewFiles { log, offsets, times, reserved: 0 };
+        let mut segment = ActiveSegment::new(files, base_offset, self.how.now_ms)?;
         let log = segment.log.clone();
         let mut window = Window::new(&log, len, SCAN_BYTES);
         let mut next_offset = base_offset;

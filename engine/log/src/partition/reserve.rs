@@ -67,8 +67,11 @@ impl ReserveJob {
 }
 
 impl PartitionLog {
-    /// What is to be reserved, once that is less than half of what the segment should have.
+    /// What is to be reserved now: nothing unless the segment has less than half of what it should have, and no job is outstanding.
     fn space_wanted(&self) -> Option<Range<u64>> {
+        if self.state != State::Open || self.in_flight.is_something() {
+            return None;
+        }
         let (size, reserved) = (self.active.size, self.active.reserved?);
         let ahead = ahead(size);
         let to = (size + ahead).min(u64::from(self.config.segment_bytes));
@@ -78,14 +81,11 @@ impl PartitionLog {
 
     /// Whether the active segment will soon have used what is reserved.
     pub fn wants_space(&self) -> bool {
-        self.state == State::Open && !self.in_flight.is_something() && self.space_wanted().is_some()
+        self.space_wanted().is_some()
     }
 
     /// The next space to reserve, the log's outstanding job until [`PartitionLog::finish_reserving`]; `None` if it wants none.
     pub fn next_space(&mut self) -> Option<ReserveJob> {
-        if !self.wants_space() {
-            return None;
-        }
         let range = self.space_wanted()?;
         self.in_flight = InFlight::Space;
         Some(ReserveJob { log: self.active.log.clone(), dir: self.dir.clone(), range })

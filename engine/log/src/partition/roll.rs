@@ -144,8 +144,7 @@ impl PartitionLog {
             return Err(self.offline_error());
         };
         let made = done.and_then(|RollDone { files, sealed }| {
-            let reserved = self.config.preallocated_bytes().unwrap_or(0);
-            Ok((ActiveSegment::new(files, roll.base_offset, roll.staged_ms, reserved)?, sealed))
+            Ok((ActiveSegment::new(files, roll.base_offset, roll.staged_ms)?, sealed))
         });
         let (active, sealed) = match made {
             Ok(made) => made,
