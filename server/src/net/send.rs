@@ -19,10 +19,10 @@ const SENDFILE_TURN_BYTES: usize = 256 << 10;
 const COLD_BYTES: usize = 256 << 10;
 
 /// Bytes of a slice in a cold range that are asked of the disk at once, at most...
-const ASKED_BYTES: usize = 4 << 20;
+const ASKED_BYTES: usize = 8 << 20;
 
 /// ...and at least, beyond the slice: who reads one part of a log reads the next.
-const AHEAD_BYTES: usize = 2 << 20;
+const AHEAD_BYTES: usize = 4 << 20;
 
 /// Sends all of it.
 pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> io::Result<()> {
@@ -59,8 +59,9 @@ fn what_fits(bytes: &[u8], try_send: impl FnOnce(&[u8]) -> io::Result<usize>) ->
 
 async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {
     let mut asked = Asked { upto: slice.position, waited_at: None };
+    let mut turn = SENDFILE_TURN_BYTES;
     while slice.len > 0 {
-        let window = slice.len.min(SENDFILE_TURN_BYTES);
+        let window = slice.len.min(turn);
         let hot =
             usize::try_from(slice.file.cached_prefix(slice.position, window as u64)).unwrap_or(window).min(window);
         let sent = if hot > 0 {
@@ -75,6 +76,11 @@ async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Resul
         slice.position += sent as u64;
         slice.len -= sent;
         ask_ahead(shard, &slice);
+        turn -= sent.min(turn);
+        if turn == 0 {
+            shard.rt.yield_now().await;
+            turn = SENDFILE_TURN_BYTES;
+        }
     }
     Ok(())
 }
@@ -124,9 +130,6 @@ async fn from_cache(shard: &Shard, socket: &Socket, slice: &FileSlice, hot: usiz
         }
     }
     shard.metrics.fetch_bytes_sendfile.add(sent as u64);
-    if sent >= SENDFILE_TURN_BYTES {
-        shard.rt.yield_now().await;
-    }
     Ok(sent)
 }
 

@@ -16,6 +16,10 @@ use crate::frames::FrameBuf;
 /// Slices the kernel takes in one vectored call.
 pub(crate) const IOV_MAX: usize = 1024;
 
+/// Bytes that are asked of the disk in one call, about 100 us: a kernel that does not preempt its own work lets nobody else have the core
+/// meanwhile, not even the shard.
+const ASKED_AT_ONCE: u64 = 512 << 10;
+
 /// An open file and what is known about its kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct RealFile {
@@ -149,9 +153,15 @@ impl RealFile {
         // To the end of its last page: what is asked for next begins with a page of its own.
         let end = pos.saturating_add(len).checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX);
         self.opened.asked_upto.store(end, Ordering::Relaxed);
-        let (pos, len) = (offset(pos)?, offset(len)?);
-        nix::fcntl::posix_fadvise(self.std(), pos, len, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED)
-            .map_err(io::Error::from)
+        let mut at = pos;
+        while at < end {
+            let piece = ASKED_AT_ONCE.min(end - at);
+            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+            nix::fcntl::posix_fadvise(self.std(), offset(at)?, offset(piece)?, advice)?;
+            at += piece;
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     pub(crate) fn read_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {

@@ -38,9 +38,9 @@ impl Pages {
     pub(crate) fn ready(self, fd: RawFd, no_cachestat: &AtomicBool, arriving: &Arriving) -> u64 {
         let ready = match self.counted(fd, no_cachestat) {
             Some(0) => 0,
-            Some(cached) if cached == self.count && !arriving.maybe_in(self) => return self.count,
-            Some(cached) => self.complete(fd).unwrap_or(if cached == self.count { self.count } else { 0 }),
-            None => self.complete(fd).unwrap_or(self.count),
+            Some(cached) if cached == self.count && arriving.is_there(self) => return self.count,
+            Some(cached) => self.complete(fd, arriving).unwrap_or(if cached == self.count { self.count } else { 0 }),
+            None => self.complete(fd, arriving).unwrap_or(self.count),
         };
         if ready == self.count {
             arriving.have_come(self);
@@ -85,10 +85,12 @@ impl Pages {
         }
     }
 
-    /// How many of them, from the first on and without a gap, have come; `None` if the kernel cannot say.
-    fn complete(self, fd: RawFd) -> Option<u64> {
-        let len = usize::try_from(self.count * PAGE_BYTES).ok()?;
-        let mut states = vec![0_u8; usize::try_from(self.count).ok()?];
+    /// How many of them, from the first on and without a gap, have come; `None` if the kernel cannot say. Looks at what is
+    /// behind them too, as most of this look's cost is the mapping.
+    fn complete(self, fd: RawFd, arriving: &Arriving) -> Option<u64> {
+        let count = self.count.max(READAHEAD_BYTES / PAGE_BYTES);
+        let len = usize::try_from(count * PAGE_BYTES).ok()?;
+        let mut states = vec![0_u8; usize::try_from(count).ok()?];
         let offset = offset(self.first * PAGE_BYTES).ok()?;
         // SAFETY: a new mapping at an address of the kernel's choice, of a descriptor that is open. Nobody reads through it.
         let mapped = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, fd, offset) };
@@ -99,7 +101,11 @@ impl Pages {
         let told = unsafe { libc::mincore(mapped, len, states.as_mut_ptr()) };
         // SAFETY: mapped above, and known to nobody else.
         unsafe { libc::munmap(mapped, len) };
-        (told == 0).then(|| states.iter().take_while(|state| **state & 1 == 1).count() as u64)
+        (told == 0).then(|| {
+            let come = states.iter().take_while(|state| **state & 1 == 1).count() as u64;
+            arriving.were_seen(Pages { first: self.first, count: come });
+            come.min(self.count)
+        })
     }
 }
 
@@ -110,6 +116,8 @@ impl Pages {
 #[derive(Debug, Default)]
 pub(crate) struct Arriving {
     regions: [AtomicU64; 4],
+    /// Where the pages begin and end that were last seen to have come: two page numbers of 32 bits.
+    seen: AtomicU64,
 }
 
 impl Arriving {
@@ -132,6 +140,18 @@ impl Arriving {
     pub(crate) fn asked_for(&self, pages: Pages) {
         for (word, bit) in Self::touched(pages) {
             self.regions[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// None of them is on its way. Only of pages that are in the page cache, or on their way.
+    fn is_there(&self, pages: Pages) -> bool {
+        let seen = self.seen.load(Ordering::Relaxed);
+        (pages.first >= seen >> 32 && pages.end() <= seen & u64::from(u32::MAX)) || !self.maybe_in(pages)
+    }
+
+    fn were_seen(&self, pages: Pages) {
+        if pages.end() <= u64::from(u32::MAX) {
+            self.seen.store(pages.first << 32 | pages.end(), Ordering::Relaxed);
         }
     }
 
@@ -183,6 +203,17 @@ mod tests {
         assert!(!arriving.maybe_in(pages(0, 1)) && arriving.maybe_in(pages(1024, 1)));
         arriving.have_come(pages(2047, 2));
         assert!(!arriving.maybe_in(pages(0, 300_000)));
+    }
+
+    #[test]
+    fn what_was_seen_to_have_come_is_there_though_its_region_is_not_whole() {
+        let arriving = Arriving::default();
+        arriving.asked_for(pages(1000, 1000));
+        arriving.were_seen(pages(1000, 64));
+        assert!(arriving.is_there(pages(1000, 64)) && arriving.is_there(pages(1010, 10)));
+        assert!(!arriving.is_there(pages(1063, 2)) && !arriving.is_there(pages(999, 2)));
+        arriving.were_seen(pages(1 << 32, 64));
+        assert!(!arriving.is_there(pages(1064, 1)), "page numbers of more than 32 bits are not kept");
     }
 
     #[test]
