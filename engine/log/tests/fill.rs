@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, NOW, batch_at, close, drive, offsets_from, sync};
+use common::{Bench, NOW, batch_at, close, drive, offsets_from, seal_first, sync};
 use kringle_log::{Acks, LogConfig, PartitionLog};
 
 const LOG: &str = "00000000000000000000.log";
@@ -73,12 +73,10 @@ fn a_clean_stop_and_recovery_cut_them_off() {
 fn a_sealed_segment_has_none_and_no_segment_more_than_it_may_be_long() {
     let bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
     let mut log = filled(&bench);
-    let mut size = 0;
-    while log.segments() == 1 {
+    let size = seal_first(&mut log, |log| {
         assert!(bench.log_file_len() <= 1_300_000);
-        size = log.size_bytes();
-        write(&mut log, Acks::Leader, 11_000);
-    }
+        write(log, Acks::Leader, 11_000);
+    });
     assert_eq!(bench.log_file_len(), size);
 }
 
@@ -86,11 +84,7 @@ fn a_sealed_segment_has_none_and_no_segment_more_than_it_may_be_long() {
 fn zeros_that_came_back_behind_a_sealed_segment_are_no_gap_and_lost_batches_are() {
     let mut bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
     let mut log = filled(&bench);
-    let mut last = 0;
-    while log.segments() == 1 {
-        last = log.size_bytes();
-        write(&mut log, Acks::Leader, 11_000);
-    }
+    let last = seal_first(&mut log, |log| write(log, Acks::Leader, 11_000));
     let end = log.log_end_offset();
     drop(log);
     bench.file(LOG).set_len(last + 30_000).unwrap();

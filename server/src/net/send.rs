@@ -27,7 +27,7 @@ const AHEAD_BYTES: usize = 4 << 20;
 /// Sends all of it.
 pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> io::Result<()> {
     let Response { mut memory, files } = response;
-    let mut done = 0;
+    let (mut done, mut turn) = (0, SENDFILE_TURN_BYTES);
     for (place, slice) in files {
         let head = &memory[done..place];
         let sent = what_fits(head, |head| socket.try_send_before_more(head))?;
@@ -35,7 +35,7 @@ pub(crate) async fn all(shard: &Shard, socket: &Socket, response: Response) -> i
             socket.send(vec![Bytes::copy_from_slice(&head[sent..])]).await?;
         }
         done = place;
-        file(shard, socket, slice).await?;
+        file(shard, socket, slice, &mut turn).await?;
     }
     let sent = done + what_fits(&memory[done..], |rest| socket.try_send(rest))?;
     if sent < memory.len() {
@@ -57,11 +57,11 @@ fn what_fits(bytes: &[u8], try_send: impl FnOnce(&[u8]) -> io::Result<usize>) ->
     }
 }
 
-async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Result<()> {
+/// Sends one slice. `turn`: how much of this answer may leave before the others get their turn.
+async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice, turn: &mut usize) -> io::Result<()> {
     let mut asked = Asked { upto: slice.position, waited_at: None };
-    let mut turn = SENDFILE_TURN_BYTES;
     while slice.len > 0 {
-        let window = slice.len.min(turn);
+        let window = slice.len.min(*turn);
         let hot =
             usize::try_from(slice.file.cached_prefix(slice.position, window as u64)).unwrap_or(window).min(window);
         let sent = if hot > 0 {
@@ -76,10 +76,10 @@ async fn file(shard: &Shard, socket: &Socket, mut slice: FileSlice) -> io::Resul
         slice.position += sent as u64;
         slice.len -= sent;
         ask_ahead(shard, &slice);
-        turn -= sent.min(turn);
-        if turn == 0 {
+        *turn -= sent.min(*turn);
+        if *turn == 0 {
             shard.rt.yield_now().await;
-            turn = SENDFILE_TURN_BYTES;
+            *turn = SENDFILE_TURN_BYTES;
         }
     }
     Ok(())

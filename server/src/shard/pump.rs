@@ -56,11 +56,13 @@ impl Shard {
             return;
         }
         loop {
-            let space = partition.log().next_space();
+            let (space, step) = {
+                let mut log = partition.log();
+                (log.next_space(), log.next_step())
+            };
             if let Some(job) = space {
                 return self.spawn_reserve(partition, job);
             }
-            let step = partition.log().next_step();
             match step {
                 Step::Idle => return,
                 Step::Write(job) if job.len_bytes() <= INLINE_WRITE_BYTES => {

@@ -135,6 +135,16 @@ pub fn batch_of_bytes(producer: i64, epoch: i16, sequence: i32, count: i32, byte
     valid(builder.build(0, -1))
 }
 
+/// Writes until the log's only segment is sealed; how many bytes of batches it has.
+pub fn seal_first(log: &mut PartitionLog, mut write: impl FnMut(&mut PartitionLog)) -> u64 {
+    let mut size = 0;
+    while log.segments() == 1 {
+        size = log.size_bytes();
+        write(log);
+    }
+    size
+}
+
 /// Does all steps that are due.
 pub fn drive(log: &mut PartitionLog) {
     loop {

@@ -153,6 +153,8 @@ impl RealFile {
         // To the end of its last page: what is asked for next begins with a page of its own.
         let end = pos.saturating_add(len).checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX);
         self.opened.asked_upto.store(end, Ordering::Relaxed);
+        // A range that no file can have is refused before anything is asked for.
+        offset(end)?;
         let mut at = pos;
         while at < end {
             let piece = ASKED_AT_ONCE.min(end - at);
