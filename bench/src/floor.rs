@@ -42,7 +42,7 @@ impl From<nix::errno::Errno> for FloorError {
 /// Where the floor listens and writes.
 #[derive(Debug, Args)]
 pub(crate) struct FloorArgs {
-    /// host:port to listen on
+    /// host:port to listen on; port 0 takes a free one, and the first line printed says which
     #[arg(long, default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
     /// An existing directory for its files, which nothing deletes
@@ -62,6 +62,7 @@ pub(crate) fn main(args: FloorArgs) -> ExitCode {
 
 fn serve(listen: SocketAddr, mut partitions: Partitions) -> Result<std::convert::Infallible, FloorError> {
     let listener = TcpListener::bind(listen)?;
+    println!("listening on {}", listener.local_addr()?);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(listener.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
     // A place is never given twice: a run has few connections.
