@@ -162,7 +162,7 @@ impl NewFiles {
     pub(crate) fn create(fs: &Fs, dir: &Path, base_offset: i64, preallocate: Option<u64>) -> io::Result<NewFiles> {
         let create = |kind| {
             let file = fs.open(path(dir, base_offset, kind), Open::Create)?;
-            file.set_len(0)?;
+            file.clear()?;
             io::Result::Ok(file)
         };
         let create_index = |kind| create(kind).map(|_| index_file(fs, dir, base_offset, kind));

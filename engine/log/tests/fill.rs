@@ -104,7 +104,7 @@ fn a_segment_sealed_beside_a_sync_is_synced_by_the_next() {
     let bench = Bench::new(LogConfig { segment_bytes: 1_300_000, ..LogConfig::default() });
     let mut log = filled(&bench);
     let job = log.sync_job().unwrap();
-    let synced = job.run_inline();
+    let synced = job.run_inline(log.fs());
     let upto = log.log_end_offset();
     log.append(batch_at(NOW, 1, 200_000), 0, Acks::Leader, NOW).unwrap();
     let kringle_log::Step::Roll(roll) = log.next_step() else { panic!("the segment is full") };
@@ -113,8 +113,9 @@ fn a_segment_sealed_beside_a_sync_is_synced_by_the_next() {
     log.finish_sync(&job, synced).unwrap();
     assert_eq!((log.durable_offset(), log.recovery_point()), (upto, 0), "the sealed segment was cut since");
     let next = log.sync_job().unwrap();
-    assert_eq!(next.files(), 3, "its log and its indexes");
-    log.finish_sync(&next, next.run_inline()).unwrap();
+    assert_eq!(next.files(), 4, "its log, its indexes and the names of the next");
+    let synced = next.run_inline(log.fs());
+    log.finish_sync(&next, synced).unwrap();
     assert!(log.sync_job().is_none());
     assert_eq!(log.recovery_point(), upto);
     assert!(log.sealed_sync_job().is_none());
@@ -130,8 +131,9 @@ fn after_a_roll_the_sealed_segment_can_be_synced_alone() {
     }
     assert_eq!((log.segments(), log.recovery_point()), (2, 0));
     let job = log.sealed_sync_job().unwrap();
-    assert_eq!(job.files(), 3, "its log and its indexes");
-    log.finish_sync(&job, job.run_inline()).unwrap();
+    assert_eq!(job.files(), 4, "its log, its indexes and the names of the next");
+    let synced = job.run_inline(log.fs());
+    log.finish_sync(&job, synced).unwrap();
     assert!(log.sealed_sync_job().is_none());
     assert_eq!((log.durable_offset(), log.recovery_point()), (base, base));
 }

@@ -104,7 +104,7 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
                 Some((job, result)) => log.finish_sync(&job, result).map(drop),
                 None => {
                     syncing = log.sync_job().map(|job| {
-                        let result = job.run_inline();
+                        let result = job.run_inline(log.fs());
                         (job, result)
                     });
                     Ok(())

@@ -142,6 +142,12 @@ impl File {
         either!(self, file => file.set_len(len))
     }
 
+    /// Cuts the file to nothing. An empty one is left alone: ext4 takes one that was cut to nothing for one that is being replaced, and
+    /// brings it to the disk whenever it is closed.
+    pub fn clear(&self) -> io::Result<()> {
+        if self.is_empty()? { Ok(()) } else { self.set_len(0) }
+    }
+
     /// Reserves disk space without changing the length (`FALLOC_FL_KEEP_SIZE`).
     pub fn allocate_keep_size(&self, pos: u64, len: u64) -> io::Result<()> {
         either!(self, file => file.allocate_keep_size(pos, len))

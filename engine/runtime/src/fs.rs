@@ -98,7 +98,7 @@ impl Fs {
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
         let file = self.open(&temporary, Open::Create)?;
-        file.set_len(0)?;
+        file.clear()?;
         file.write_all_at(&mut [io::IoSlice::new(bytes)], 0)?;
         file.sync_all()?;
         drop(file);

@@ -27,6 +27,9 @@ use crate::stats::{Counters, RtStats};
 use crate::syscall::Syscall;
 use crate::time::Time;
 
+/// What [`Rt::datasync_in_pieces`] has under way: some milliseconds of a disk.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// Handle of one shard's runtime. Cheap to clone; stays on its thread.
 #[derive(Clone)]
 pub struct Rt {
@@ -201,6 +204,19 @@ impl Rt {
             Driver::Sim(thread) => thread.datasync(file).await,
             driver => driver.at_the_disk(file, RealFile::sync_data).await,
         }
+    }
+
+    /// [`Rt::datasync`] of a file that may have much to write, for which nobody waits: piece by piece, each when the one before is on the
+    /// disk, so that what others ask of the disk meanwhile waits for a piece and not for the file.
+    pub async fn datasync_in_pieces(&self, file: &File) -> io::Result<()> {
+        if !matches!(self.inner.driver, Driver::Sim(_)) {
+            let len = file.len()?;
+            for pos in (0..len).step_by(PIECE_BYTES) {
+                let piece = (len - pos).min(PIECE_BYTES as u64);
+                self.inner.driver.at_the_disk(file, move |file| file.write_out(pos, piece)).await?;
+            }
+        }
+        self.datasync(file).await
     }
 
     /// Starts writing a range of dirty pages to the disk, without making it durable.

@@ -158,7 +158,7 @@ impl MetadataLog {
             }
         }
         if let Some(job) = self.log.sync_job() {
-            self.log.finish_sync(&job, job.run_inline())?;
+            self.log.finish_sync(&job, job.run_inline(&self.fs))?;
         }
         Ok(())
     }

@@ -237,7 +237,7 @@ impl<'a> Opening<'a> {
         let open = |kind, how| self.fs.open(path(self.dir, base_offset, kind), how);
         let log = open(Kind::Log, Open::ReadWrite)?;
         let empty_index = |kind| {
-            open(kind, Open::Create)?.set_len(0)?;
+            open(kind, Open::Create)?.clear()?;
             io::Result::Ok(index_file(self.fs, self.dir, base_offset, kind))
         };
         let (offsets, times) = (empty_index(Kind::OffsetIndex)?, empty_index(Kind::TimeIndex)?);

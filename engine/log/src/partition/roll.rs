@@ -20,9 +20,10 @@ use super::{PartitionLog, Progressed};
 /// Completes the indexes of the active segment and makes the files of the next. Blocking.
 ///
 /// If acks=all batches wait in the active segment, its log is synced before the next one exists: a power cut must not leave a
-/// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing of the log is synced here
-/// ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in Kafka, or bring
-/// zeros behind the sealed segment back, which recovery knows for what they are. What is acknowledged as durable later is behind a sync.
+/// later batch of a producer without the one before. They wait for a sync anyway. Otherwise nothing is synced here, neither the log nor
+/// the names of the new files ([`PartitionLog::sync_job`] does that), so that acks=1 does not pause; then a power cut may leave a gap, as in
+/// Kafka, or bring zeros behind the sealed segment back, which recovery knows for what they are. What is acknowledged as durable later is
+/// behind a sync.
 pub struct RollJob {
     dir: PathBuf,
     base_offset: i64,
@@ -93,7 +94,7 @@ impl Seal {
 /// Writes a producer snapshot. Not synced: its checksum tells whether it can be used, and the log can be read instead.
 pub(super) fn write_snapshot(fs: &Fs, dir: &std::path::Path, offset: i64, bytes: &[u8]) -> io::Result<()> {
     let file = fs.open(path(dir, offset, Kind::Snapshot), Open::Create)?;
-    file.set_len(0)?;
+    file.clear()?;
     file.write_all_at(&mut [IoSlice::new(bytes)], 0)
 }
 
@@ -111,7 +112,6 @@ impl RollJob {
             write_epochs(fs, &self.dir.join(LEADER_EPOCHS), epochs)?;
         }
         let files = NewFiles::create(fs, &self.dir, self.base_offset, self.preallocate)?;
-        fs.sync_dir(&self.dir)?;
         Ok(RollDone { files, sealed: self.seal.files()? })
     }
 }
@@ -153,6 +153,7 @@ impl PartitionLog {
         let old = std::mem::replace(&mut self.active, active);
         let end_offset = roll.base_offset;
         self.unsynced.sealed(Sealed { base_offset: old.base_offset, end_offset, files: sealed });
+        self.unsynced.names = Some(self.active.base_offset);
         self.sealed.push_back(SealedSegment {
             base_offset: old.base_offset,
             size: old.size,

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 
-use kringle_runtime::{File, Rt};
+use kringle_runtime::{File, Fs, Rt};
 
 use crate::error::LogError;
 
@@ -13,6 +14,8 @@ use super::{PartitionLog, Progressed, State, Step};
 /// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
 #[derive(Clone, Debug)]
 pub struct SyncJob {
+    /// Where files were made since the last sync: their names.
+    names: Option<Names>,
     /// The files of segments that were sealed and not synced since.
     sealed: Vec<File>,
     /// The offset after the last of those segments; `i64::MIN` if there is none.
@@ -21,6 +24,14 @@ pub struct SyncJob {
     tail: Option<Tail>,
     /// Everything before this offset is stable afterwards.
     upto: i64,
+}
+
+/// The names of new segments' files.
+#[derive(Clone, Debug)]
+struct Names {
+    dir: PathBuf,
+    /// Base offset of the newest of these segments.
+    newest: i64,
 }
 
 /// Bytes of the active segment's log.
@@ -37,26 +48,31 @@ impl SyncJob {
         self.upto
     }
 
-    /// Files to sync.
+    /// Files to sync, a directory among them.
     pub fn files(&self) -> usize {
-        self.sealed.len() + usize::from(self.tail.is_some())
-    }
-
-    fn each(&self) -> impl Iterator<Item = &File> {
-        self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log))
+        usize::from(self.names.is_some()) + self.sealed.len() + usize::from(self.tail.is_some())
     }
 
     /// Syncs file by file, on this thread.
-    pub fn run_inline(&self) -> io::Result<()> {
-        self.each().try_for_each(File::sync_data)
+    pub fn run_inline(&self, fs: &Fs) -> io::Result<()> {
+        if let Some(names) = &self.names {
+            fs.sync_dir(&names.dir)?;
+        }
+        self.sealed.iter().chain(self.tail.as_ref().map(|tail| &tail.log)).try_for_each(File::sync_data)
     }
 
     /// Syncs file by file, without holding up the shard.
     pub async fn run(&self, rt: &Rt) -> io::Result<()> {
-        for file in self.each() {
-            rt.datasync(file).await?;
+        if let Some(Names { dir, .. }) = self.names.clone() {
+            rt.blocking(move |fs| fs.sync_dir(&dir)).await?;
         }
-        Ok(())
+        for file in &self.sealed {
+            rt.datasync_in_pieces(file).await?;
+        }
+        match &self.tail {
+            Some(tail) => rt.datasync(&tail.log).await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn into_files(self) -> Vec<File> {
@@ -93,6 +109,8 @@ pub(super) struct Sealed {
 #[derive(Debug, Default)]
 pub(crate) struct Unsynced {
     sealed: Vec<Sealed>,
+    /// Base offset of the newest segment whose files' names are not.
+    pub(super) names: Option<i64>,
     /// Offsets of acks=all batches that are not durable, in order; adjacent batches are one run.
     all: VecDeque<Run>,
     messages: i64,
@@ -158,7 +176,9 @@ impl PartitionLog {
     /// What must be synced for everything written so far to be stable; `None` if it is. Syncs may overlap writes and each other.
     pub fn sync_job(&mut self) -> Option<SyncJob> {
         let upto = self.offsets.log_end;
-        if self.state != State::Open || (self.offsets.durable >= upto && self.unsynced.sealed.is_empty()) {
+        let synced = self.offsets.durable >= upto && self.unsynced.sealed.is_empty();
+        let names = self.unsynced_names();
+        if self.state != State::Open || (synced && names.is_none()) {
             return None;
         }
         let active = &self.active;
@@ -169,13 +189,18 @@ impl PartitionLog {
         });
         let sealed = self.unsynced.sealed_files();
         let sealed_upto = self.unsynced.sealed.last().map_or(i64::MIN, |segment| segment.end_offset);
-        Some(SyncJob { sealed, sealed_upto, tail, upto })
+        Some(SyncJob { names, sealed, sealed_upto, tail, upto })
+    }
+
+    fn unsynced_names(&self) -> Option<Names> {
+        Some(Names { dir: self.dir.clone(), newest: self.unsynced.names? })
     }
 
     /// What must be synced for the sealed segments to be stable; `None` if they are. Kafka does this after each roll.
     pub fn sealed_sync_job(&mut self) -> Option<SyncJob> {
         let upto = self.unsynced.sealed.last().filter(|_| self.state == State::Open)?.end_offset;
-        Some(SyncJob { sealed: self.unsynced.sealed_files(), sealed_upto: upto, tail: None, upto })
+        let (names, sealed) = (self.unsynced_names(), self.unsynced.sealed_files());
+        Some(SyncJob { names, sealed, sealed_upto: upto, tail: None, upto })
     }
 
     /// Where recovery may begin after a crash (`recovery-point-offset-checkpoint`): all before is stable, the lengths of its files too.
@@ -199,6 +224,10 @@ impl PartitionLog {
             // What an overlapping sync has brought to the disk does not count again.
             self.runway.committed(tail.to.saturating_sub(self.active.synced));
             self.active.synced = self.active.synced.max(tail.to);
+        }
+        // Unless more came meanwhile.
+        if self.unsynced.names == job.names.as_ref().map(|names| names.newest) {
+            self.unsynced.names = None;
         }
         let upto = job.upto.min(self.offsets.log_end);
         if upto >= self.offsets.durable {
@@ -225,7 +254,7 @@ impl PartitionLog {
             }
         }
         match self.sync_job() {
-            Some(job) => self.finish_sync(&job, job.run_inline()),
+            Some(job) => self.finish_sync(&job, job.run_inline(&self.fs)),
             None => Ok(self.progressed()),
         }
     }

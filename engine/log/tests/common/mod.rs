@@ -164,7 +164,8 @@ pub fn drive(log: &mut PartitionLog) {
 
 pub fn sync(log: &mut PartitionLog) {
     if let Some(job) = log.sync_job() {
-        log.finish_sync(&job, job.run_inline()).unwrap();
+        let synced = job.run_inline(log.fs());
+        log.finish_sync(&job, synced).unwrap();
     }
 }
 

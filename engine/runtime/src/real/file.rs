@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use bytes::Bytes;
 use nix::fcntl::FallocateFlags;
@@ -34,6 +34,10 @@ struct Opened {
     arriving: Arriving,
     /// The end of what `will_need` last asked for; 0 when nobody reads there any more.
     asked_upto: AtomicU64,
+    /// Held by who syncs through `file`.
+    syncing: Mutex<()>,
+    /// The same file opened again, for syncs beside that one.
+    beside: Mutex<Vec<std::fs::File>>,
 }
 
 /// Repeats a call that a signal interrupted.
@@ -67,6 +71,15 @@ pub(crate) fn offset(pos: u64) -> io::Result<i64> {
     i64::try_from(pos).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
+fn sync_range(file: &std::fs::File, pos: u64, len: u64, flags: libc::c_uint) -> io::Result<()> {
+    let (pos, len) = (offset(pos)?, offset(len)?);
+    uninterrupted(|| {
+        // SAFETY: the call takes plain numbers and a descriptor that is open.
+        let synced = unsafe { libc::sync_file_range(file.as_raw_fd(), pos, len, flags) };
+        nix::errno::Errno::result(synced).map(drop)
+    })
+}
+
 impl RealFile {
     pub(crate) fn new(file: std::fs::File, no_cachestat: Arc<AtomicBool>) -> RealFile {
         RealFile {
@@ -75,6 +88,8 @@ impl RealFile {
                 no_cachestat,
                 arriving: Arriving::default(),
                 asked_upto: AtomicU64::new(0),
+                syncing: Mutex::default(),
+                beside: Mutex::default(),
             }),
         }
     }
@@ -188,12 +203,44 @@ impl RealFile {
 
     /// Starts writing a range of dirty pages to the disk. May block when its queue is full.
     pub(crate) fn start_writeback(&self, pos: u64, len: u64) -> io::Result<()> {
-        let (pos, len) = (offset(pos)?, offset(len)?);
-        uninterrupted(|| {
-            // SAFETY: the call takes plain numbers and a descriptor that is open.
-            let started = unsafe { libc::sync_file_range(self.raw_fd(), pos, len, libc::SYNC_FILE_RANGE_WRITE) };
-            nix::errno::Errno::result(started).map(drop)
-        })
+        sync_range(&self.opened.file, pos, len, libc::SYNC_FILE_RANGE_WRITE)
+    }
+
+    /// Writes a range of dirty pages to the disk and waits for it, but neither for its metadata nor for the disk's own cache. An error tells
+    /// of any write of the file that failed.
+    pub(crate) fn write_out(&self, pos: u64, len: u64) -> io::Result<()> {
+        let flags = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        self.sync_alone(|file| sync_range(file, pos, len, flags))
+    }
+
+    /// Runs a sync on an open file that no other sync uses meanwhile.
+    ///
+    /// The kernel tells of a failed write once for each time a file was opened: of two syncs at once through one descriptor that waited for the
+    /// same page, one is told and the other hears that all is well.
+    fn sync_alone(&self, sync: impl FnOnce(&std::fs::File) -> io::Result<()>) -> io::Result<()> {
+        let opened = &*self.opened;
+        let _alone = match opened.syncing.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let kept = opened.beside.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                match kept.map_or_else(|| OpenOptions::new().read(true).open(self.proc_path()), Ok) {
+                    Ok(again) => {
+                        let result = sync(&again);
+                        opened.beside.lock().unwrap_or_else(PoisonError::into_inner).push(again);
+                        return result;
+                    }
+                    // No more descriptors, or no /proc: one after the other.
+                    Err(_) => opened.syncing.lock().unwrap_or_else(PoisonError::into_inner),
+                }
+            }
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Ok(alone) => alone,
+        };
+        sync(&opened.file)
+    }
+
+    /// Where the file can be opened again, whatever happened to its name.
+    fn proc_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.raw_fd())
     }
 
     pub(crate) fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -201,7 +248,7 @@ impl RealFile {
         let direct = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
-            .open(format!("/proc/self/fd/{}", self.raw_fd()))?;
+            .open(self.proc_path())?;
         let page = usize::try_from(PAGE_BYTES).expect("a page fits into memory");
         let start = pos / PAGE_BYTES * PAGE_BYTES;
         let skip = usize::try_from(pos - start).expect("less than a page");
@@ -249,17 +296,43 @@ impl RealFile {
     }
 
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        self.opened.file.sync_data()
+        self.sync_alone(std::fs::File::sync_data)
     }
 
     pub(crate) fn sync_all(&self) -> io::Result<()> {
-        self.opened.file.sync_all()
+        self.sync_alone(std::fs::File::sync_all)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn syncs_at_once_have_an_open_file_each() {
+        let file = RealFile::new(tempfile::tempfile().unwrap(), Arc::default());
+        let again = || {
+            let mut used = Vec::new();
+            file.sync_alone(|first| {
+                used.push(first.as_raw_fd());
+                file.sync_alone(|second| {
+                    used.push(second.as_raw_fd());
+                    file.sync_alone(|third| {
+                        used.push(third.as_raw_fd());
+                        Ok(())
+                    })
+                })
+            })
+            .unwrap();
+            used
+        };
+        let used = again();
+        assert!(used[0] == file.raw_fd() && used[1] != used[0] && used[2] != used[0] && used[2] != used[1], "{used:?}");
+        assert_eq!(file.opened.beside.lock().unwrap().len(), 2, "they are kept for the next");
+        again();
+        assert_eq!(file.opened.beside.lock().unwrap().len(), 2);
+        file.sync_data().unwrap();
+    }
 
     #[test]
     fn advancing_drops_whole_slices_and_the_start_of_the_next() {
