@@ -206,8 +206,8 @@ impl Rt {
         }
     }
 
-    /// [`Rt::datasync`] of a file that may have much to write, for which nobody waits: piece by piece, each when the one before is on the
-    /// disk, so that what others ask of the disk meanwhile waits for a piece and not for the file.
+    /// [`Rt::datasync`] of a file that may have much to write: piece by piece, each when the one before is on the disk, so that what others
+    /// ask of the disk meanwhile waits for a piece and not for the file.
     pub async fn datasync_in_pieces(&self, file: &File) -> io::Result<()> {
         if !matches!(self.inner.driver, Driver::Sim(_)) {
             let len = file.len()?;

@@ -34,8 +34,8 @@ impl Done {
     }
 }
 
-/// The syncs of a log that are under way. They may overlap, but end in the order in which they began: the kernel tells a failed
-/// write to one of those that wait for it, and the others must not be believed before that one is heard.
+/// The syncs of a log that are under way. They may overlap, but end in the order in which they began: of a write that failed before a
+/// sync began it may hear nothing, and must not be believed before those that did are heard.
 #[derive(Default)]
 pub(super) struct Syncs {
     begun: Cell<u64>,

@@ -245,10 +245,8 @@ impl RealFile {
 
     pub(crate) fn read_direct(&self, pos: u64, len: usize) -> io::Result<Vec<u8>> {
         // A new open file description: the flag must not leak to those who use this one.
-        let direct = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
-            .open(self.proc_path())?;
+        let direct =
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECT | libc::O_CLOEXEC).open(self.proc_path())?;
         let page = usize::try_from(PAGE_BYTES).expect("a page fits into memory");
         let start = pos / PAGE_BYTES * PAGE_BYTES;
         let skip = usize::try_from(pos - start).expect("less than a page");
