@@ -36,8 +36,6 @@ struct Opened {
     asked_upto: AtomicU64,
     /// Held by who syncs through `file`.
     syncing: Mutex<()>,
-    /// The same file opened again, for syncs beside that one.
-    beside: Mutex<Vec<std::fs::File>>,
 }
 
 /// Repeats a call that a signal interrupted.
@@ -89,7 +87,6 @@ impl RealFile {
                 arriving: Arriving::default(),
                 asked_upto: AtomicU64::new(0),
                 syncing: Mutex::default(),
-                beside: Mutex::default(),
             }),
         }
     }
@@ -218,24 +215,17 @@ impl RealFile {
     /// The kernel tells of a failed write once for each time a file was opened: of two syncs at once through one descriptor that waited for the
     /// same page, one is told and the other hears that all is well.
     fn sync_alone(&self, sync: impl FnOnce(&std::fs::File) -> io::Result<()>) -> io::Result<()> {
-        let opened = &*self.opened;
-        let _alone = match opened.syncing.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let kept = opened.beside.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                match kept.map_or_else(|| OpenOptions::new().read(true).open(self.proc_path()), Ok) {
-                    Ok(again) => {
-                        let result = sync(&again);
-                        opened.beside.lock().unwrap_or_else(PoisonError::into_inner).push(again);
-                        return result;
-                    }
-                    // No more descriptors, or no /proc: one after the other.
-                    Err(_) => opened.syncing.lock().unwrap_or_else(PoisonError::into_inner),
-                }
-            }
-            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+        let Opened { file, syncing, .. } = &*self.opened;
+        let _alone = match syncing.try_lock() {
             Ok(alone) => alone,
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Err(TryLockError::WouldBlock) => match OpenOptions::new().read(true).open(self.proc_path()) {
+                Ok(again) => return sync(&again),
+                // No more descriptors, or no /proc: one after the other.
+                Err(_) => syncing.lock().unwrap_or_else(PoisonError::into_inner),
+            },
         };
-        sync(&opened.file)
+        sync(file)
     }
 
     /// Where the file can be opened again, whatever happened to its name.
@@ -309,26 +299,16 @@ mod tests {
     #[test]
     fn syncs_at_once_have_an_open_file_each() {
         let file = RealFile::new(tempfile::tempfile().unwrap(), Arc::default());
-        let again = || {
-            let mut used = Vec::new();
-            file.sync_alone(|first| {
-                used.push(first.as_raw_fd());
-                file.sync_alone(|second| {
-                    used.push(second.as_raw_fd());
-                    file.sync_alone(|third| {
-                        used.push(third.as_raw_fd());
-                        Ok(())
-                    })
-                })
+        let mut used = Vec::new();
+        file.sync_alone(|first| {
+            used.push(first.as_raw_fd());
+            file.sync_alone(|second| {
+                used.push(second.as_raw_fd());
+                second.sync_data()
             })
-            .unwrap();
-            used
-        };
-        let used = again();
-        assert!(used[0] == file.raw_fd() && used[1] != used[0] && used[2] != used[0] && used[2] != used[1], "{used:?}");
-        assert_eq!(file.opened.beside.lock().unwrap().len(), 2, "they are kept for the next");
-        again();
-        assert_eq!(file.opened.beside.lock().unwrap().len(), 2);
+        })
+        .unwrap();
+        assert!(used[0] == file.raw_fd() && used[1] != used[0], "{used:?}");
         file.sync_data().unwrap();
     }
 
