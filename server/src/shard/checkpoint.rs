@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use kringle_log::TopicPartition;
+use kringle_log::{CloseJob, TopicPartition};
 
 use super::Shard;
 use super::partition::Partition;
@@ -22,6 +22,17 @@ impl Shard {
         self.partitions.borrow().values().map(|partition| (partition.tp.clone(), offsets(partition))).collect()
     }
 
+    /// Waits until what was appended to a log is written; no step or sync of it begins any more.
+    pub(super) async fn end_log(self: &Rc<Self>, partition: &Rc<Partition>) -> CloseJob {
+        loop {
+            if let Some(job) = partition.close_job_if_idle() {
+                return job;
+            }
+            self.queue_write(partition);
+            self.rt.sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// Writes out, flushes and closes every log. Nothing may be appended any more.
     ///
     /// # Errors
@@ -30,13 +41,7 @@ impl Shard {
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let job = loop {
-                if let Some(job) = partition.close_job_if_idle() {
-                    break job;
-                }
-                self.queue_write(&partition);
-                self.rt.sleep(std::time::Duration::from_millis(1)).await;
-            };
+            let job = self.end_log(&partition).await;
             let ended = self.rt.blocking(move |fs| job.run(fs)).await;
             ended.map_err(|error| format!("{}: cannot be closed: {error}", partition.tp))?;
             let mut at = offsets(&partition);

@@ -140,6 +140,11 @@ impl Partition {
         self.shared.closed()
     }
 
+    /// Whether its topic was deleted.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.closed() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
     /// Calls `done` once everything before `offset` is written (or, with acks=all, below the high watermark).
     pub(crate) fn when(&self, acks: Acks, offset: i64, done: Done) {
         if let Some(error) = self.closed() {

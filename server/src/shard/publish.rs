@@ -121,6 +121,8 @@ impl Shard {
             if topic.name == names::CONSUMER_OFFSETS {
                 self.unload_coordinator(index);
             }
+            // A roll still needs the directory by its name.
+            drop(self.end_log(&partition).await);
             let (dir, tp) = (self.node.log_dir.clone(), partition.tp.clone());
             let unique = u128::from_be_bytes(self.rt.random_bytes());
             let renamed = self.rt.blocking(move |fs| rename_away(fs, &dir, &tp, Purpose::Delete, unique)).await;

@@ -138,6 +138,10 @@ impl Shard {
 
     /// A write or fsync failed: Kafka's failure domain is the log directory, and there is only one, so the process ends.
     pub(super) fn log_failed(self: &Rc<Self>, partition: &Rc<Partition>, error: &LogError) {
+        if partition.is_dropped() {
+            // Of a sync that was under way: the directory has another name by now.
+            return tracing::debug!("{}: {error}; its topic is gone", partition.tp);
+        }
         partition.close(ErrorCode::KAFKA_STORAGE_ERROR);
         self.node.storage_failed(&format!("{}: {error}", partition.tp));
     }
