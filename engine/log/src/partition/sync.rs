@@ -193,7 +193,8 @@ impl PartitionLog {
     }
 
     fn unsynced_names(&self) -> Option<Names> {
-        Some(Names { dir: self.dir.clone(), newest: self.unsynced.names? })
+        let newest = self.unsynced.names?;
+        Some(Names { dir: self.dir.clone(), newest })
     }
 
     /// What must be synced for the sealed segments to be stable; `None` if they are. Kafka does this after each roll.
