@@ -75,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     stop_signals.thread_block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
 
     let mut config = load(arguments, &Fs::real())?;
-    let options = RealOptions { driver: config.io_driver, ..RealOptions::default() };
+    let options = RealOptions { driver: config.io_driver, busy_poll: config.busy_poll, ..RealOptions::default() };
     let host = Host::real(options).map_err(|unsupported| unsupported.to_string())?;
     if let Some(unsupported) = host.instead_of_ring() {
         tracing::warn!("{unsupported}. Until then epoll and threads do its work (kringle.io.driver=auto)");

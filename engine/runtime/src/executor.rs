@@ -105,6 +105,10 @@ impl ReadyQueue {
         self.parked.store(false, Ordering::SeqCst);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     pub(crate) fn pop(&self) -> Option<TaskId> {
         self.ready.pop()
     }

@@ -1,6 +1,7 @@
 //! Where a node's threads come from.
 
 use std::io;
+use std::time::Duration;
 
 use crate::executor::LocalBoxFuture;
 use crate::fs::{Fs, FsInner};
@@ -27,6 +28,8 @@ pub enum IoDriver {
 pub struct RealOptions {
     /// What the shards are driven by.
     pub driver: IoDriver,
+    /// How long a shard looks for work before it sleeps, while nearly all its waits are that short; zero: it sleeps at once.
+    pub busy_poll: Duration,
     /// Entries of each ring's submission queue; a power of two.
     pub ring_entries: u32,
     /// Receive buffers of each shard, 4 KiB each, touched as they are used; a power of two.
@@ -42,6 +45,7 @@ impl Default for RealOptions {
     fn default() -> RealOptions {
         RealOptions {
             driver: IoDriver::Auto,
+            busy_poll: Duration::ZERO,
             ring_entries: 512,
             receive_buffers: 256,
             blocking_workers: 16,

@@ -37,6 +37,8 @@ counters! {
     completions,
     /// Times the shard parked with nothing to do.
     parks,
+    /// Times the shard looked for work before it parked, or instead.
+    looks,
     /// Times another thread had to ring the bell.
     wakes,
     /// Turns that ran tasks for more than 10 ms.

@@ -6,13 +6,15 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{World, on_each_driver, on_each_real_driver, real_drivers, real_host};
-use kringle_runtime::{Host, Notify, Rt, TrySendError, channel, oneshot};
+use bytes::Bytes;
+use common::{World, any_port, on_each_driver, on_each_real_driver, real_drivers, real_host};
+use kringle_runtime::{Host, IoDriver, Notify, RealOptions, Rt, TrySendError, channel, oneshot};
 
 #[test]
 fn timers_fire_in_the_order_of_their_deadlines() {
@@ -279,6 +281,50 @@ fn random_numbers_differ_between_shards() {
         assert_ne!(receive.recv().await.unwrap(), rt.random_bytes());
         rt.blocking(|_| other.unwrap().join().unwrap()).await;
     });
+}
+
+/// A client on a thread of its own asks an echo on a shard again and again, each time it has the answer. Ends after `enough` questions, or
+/// once the shard looks for work before it sleeps; says how often it had by then.
+fn looks_under_pings(driver: IoDriver, busy_poll: Duration, enough: u32) -> u64 {
+    let host = Host::real(RealOptions { driver, busy_poll, ..RealOptions::default() }).unwrap();
+    let (say_where, hear_where) = std::sync::mpsc::channel();
+    let looks = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&looks);
+    let shard = host.start("echo", 0, None, move |rt| {
+        Box::pin(async move {
+            let listener = rt.listen(any_port()).unwrap();
+            say_where.send(listener.local_addr()).unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            loop {
+                let question = socket.recv().await.unwrap();
+                if question.is_empty() {
+                    return;
+                }
+                told.store(rt.stats().looks, Ordering::Release);
+                socket.send(vec![Bytes::copy_from_slice(&question)]).await.unwrap();
+            }
+        })
+    });
+    let mut client = std::net::TcpStream::connect(hear_where.recv().unwrap()).unwrap();
+    client.set_nodelay(true).unwrap();
+    for _ in 0..enough {
+        client.write_all(b"?").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        if looks.load(Ordering::Acquire) > 0 {
+            break;
+        }
+    }
+    drop(client);
+    shard.unwrap().join().unwrap();
+    looks.load(Ordering::Acquire)
+}
+
+#[test]
+fn a_shard_that_is_asked_again_and_again_looks_before_it_sleeps_if_it_may() {
+    for driver in real_drivers() {
+        assert!(looks_under_pings(driver, Duration::from_micros(500), 200_000) > 0, "{driver:?}");
+        assert_eq!(looks_under_pings(driver, Duration::ZERO, 2000), 0, "{driver:?}");
+    }
 }
 
 #[test]

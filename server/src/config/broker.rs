@@ -103,6 +103,8 @@ pub struct BrokerConfig {
     pub durable_acks: bool,
     /// `kringle.io.driver`: how the shards reach the kernel.
     pub io_driver: IoDriver,
+    /// `kringle.busy.poll.us`: how long a shard looks for work before it sleeps.
+    pub busy_poll: Duration,
     /// `kringle.memory.budget.bytes`: memory for requests in flight.
     pub memory_budget_bytes: usize,
 
@@ -200,6 +202,7 @@ impl BrokerConfig {
                 Some("syscall") => IoDriver::Syscall,
                 _ => IoDriver::Auto,
             },
+            busy_poll: settings.us("kringle.busy.poll.us"),
             memory_budget_bytes: settings.count("kringle.memory.budget.bytes"),
             given,
         })
@@ -294,6 +297,11 @@ impl Settings<'_> {
     /// Negative times mean never.
     fn ms(&self, name: &str) -> Duration {
         u64::try_from(self.long(name)).map_or(Duration::MAX, Duration::from_millis)
+    }
+
+    /// For settings that begin at 0.
+    fn us(&self, name: &str) -> Duration {
+        Duration::from_micros(self.long(name).unsigned_abs())
     }
 
     fn boolean(&self, name: &str) -> bool {

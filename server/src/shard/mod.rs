@@ -271,6 +271,7 @@ impl Shard {
             gauge("committed_offsets", "Committed offsets of the coordinators.", held.offsets),
             counter("foreign_group_records", "Records of kinds of groups that are not served.", held.foreign_records),
             counter("loop_turns", "Turns of the shard's loop.", stats.turns),
+            counter("loop_looks", "Times it looked for work before it slept, or instead.", stats.looks),
             counter("loop_stalls", "Turns of the shard's loop over 10 ms.", stats.stalls),
             counter("ring_enters", "System calls into the ring, or into epoll.", stats.enters),
             counter("ring_operations", "Operations given to the ring, or to threads.", stats.submissions),

@@ -99,10 +99,10 @@ impl RealHost {
             };
             let _ = started.send(Ok(()));
             let main = main(rt.clone());
-            let clock = host.shared.clock;
+            let (clock, busy_poll) = (host.shared.clock, host.shared.options.busy_poll);
             match &rt.inner.driver {
-                Driver::Ring(ring) => run(&rt, &**ring, clock, main),
-                Driver::Syscall(driver) => run(&rt, &**driver, clock, main),
+                Driver::Ring(ring) => run(&rt, &**ring, clock, busy_poll, main),
+                Driver::Syscall(driver) => run(&rt, &**driver, clock, busy_poll, main),
                 Driver::Sim(_) => unreachable!("made above"),
             }
         })?;

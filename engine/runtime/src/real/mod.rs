@@ -1,5 +1,6 @@
 //! The real machine: its threads, files and system calls.
 
+mod busy_poll;
 pub(crate) mod file;
 pub(crate) mod fs;
 pub(crate) mod helpers;

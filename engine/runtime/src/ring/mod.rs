@@ -7,8 +7,8 @@
 //! `io_uring_enter` that ends a loop turn; the same call takes completions in. A completion wakes its task, which takes the
 //! slot's content back. Calls that are cheaper inline (sends and accepts that need not wait) do not come here at all, nor do fsyncs (`ring::file`).
 //!
-//! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and park if nothing is
-//! ready, at most until the nearest timer (`alarm`); reap.
+//! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; submit, and wait if nothing is
+//! ready, at most until the nearest timer (`alarm`): look a little while if that has paid lately (`real::busy_poll`), then park; reap.
 //!
 //! **Ownership.** A slot is freed by the terminal completion and by nothing else. Dropping a future makes its slot an orphan; if
 //! the operation may wait for a peer it is cancelled too. So the kernel never writes into freed memory, never reads it,

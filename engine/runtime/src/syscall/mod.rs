@@ -8,8 +8,9 @@
 //! (`readiness`). A socket is registered once, for all changes, edge-triggered, and what is known of it is kept: a busy
 //! connection costs a receive and a send for each chunk, and no epoll_ctl. File operations go to threads of the shard (`file`).
 //!
-//! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; ask epoll for changes, and park there if
-//! nothing is ready, at most until the nearest timer; wake those who wait for what has changed.
+//! **Turn** (`real::run`). Read the clock; fire timers; poll ready tasks, a bounded number; ask epoll for changes, and wait if nothing is
+//! ready, at most until the nearest timer: ask again a little while if that has paid lately (`real::busy_poll`), then park in epoll; wake
+//! those who wait for what has changed.
 //!
 //! **Ownership.** Calls on sockets borrow their buffers for the length of the call only, so a dropped future leaves nothing
 //! behind. Work on a thread owns its buffers and a clone of its file until it is done; dropping the future does not stop it.
@@ -207,9 +208,8 @@ fn place_of(token: u64) -> usize {
 }
 
 impl Turns for SyscallInner {
-    /// What a wait found is taken in right after it.
     fn has_completions(&self) -> bool {
-        false
+        self.poller.found() > 0
     }
 
     fn enter(&self, park: Park) {
@@ -230,6 +230,7 @@ impl Turns for SyscallInner {
             };
             tenant.change(events);
         }
+        self.poller.forget_found();
     }
 
     fn drain(&self) {

@@ -50,7 +50,7 @@ impl Poller {
         Ok(self.epoll.delete(fd)?)
     }
 
-    /// Asks for changes, and waits for one if told to.
+    /// Asks for changes, and waits for one if told to. Those of the wait before must have been taken: nobody is told again.
     pub(crate) fn wait(&self, park: Park) {
         let found = match park {
             Park::No => self.wait_plainly(EpollTimeout::ZERO),
@@ -106,6 +106,11 @@ impl Poller {
     /// Changes that the last wait found.
     pub(crate) fn found(&self) -> usize {
         self.found.get()
+    }
+
+    /// They have been taken.
+    pub(crate) fn forget_found(&self) {
+        self.found.set(0);
     }
 
     /// One of them: whose, and what.

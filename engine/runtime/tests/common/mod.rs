@@ -40,7 +40,9 @@ pub(crate) fn real_drivers() -> Vec<IoDriver> {
 
 /// A host on this machine.
 pub(crate) fn real_host(driver: IoDriver) -> Host {
-    Host::real(RealOptions { driver, ring_entries: 64, receive_buffers: 8, ..RealOptions::default() }).unwrap()
+    let busy_poll = Duration::from_micros(50);
+    Host::real(RealOptions { driver, busy_poll, ring_entries: 64, receive_buffers: 8, ..RealOptions::default() })
+        .unwrap()
 }
 
 fn on_real_driver<F>(driver: IoDriver, body: impl FnOnce(World) -> F + Send + 'static)
