@@ -1,7 +1,7 @@
 //! What a load costs: processor time and memory of the broker's process, its metrics, and our own processor time.
 //!
-//! From `/proc` and, where the broker is Kringle, its Prometheus text. All of it is best effort: what cannot be read is left
-//! out of the report, never guessed.
+//! From `/proc` and, where the broker is Kringle, its Prometheus text. What was asked for must be there when the run begins; what cannot be
+//! read later is left out of the report, never guessed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::error::BenchError;
 use crate::process;
 
 /// Longest wait for the metrics.
@@ -37,9 +38,20 @@ pub(crate) struct BrokerUse {
 
 impl BrokerWatch {
     /// Without `pid` the process that listens on `address` is looked for, if that is on this machine and may be seen.
-    pub(crate) fn new(address: SocketAddr, pid: Option<u32>, metrics_url: Option<String>) -> BrokerWatch {
+    pub(crate) fn new(
+        address: SocketAddr,
+        pid: Option<u32>,
+        metrics_url: Option<String>,
+    ) -> Result<BrokerWatch, BenchError> {
+        if let Some(pid) = pid.filter(|pid| cpu_seconds(*pid).is_none()) {
+            return Err(BenchError::Options(format!("--broker-pid {pid}: there is no such process")));
+        }
+        if let Some(url) = metrics_url.as_deref().filter(|url| read_metrics(url).is_none()) {
+            return Err(BenchError::Options(format!("--metrics {url}: no metrics there")));
+        }
+
         let pid = pid.or_else(|| address.ip().is_loopback().then(|| listener_pid(address.port())).flatten());
-        BrokerWatch { pid, metrics_url }
+        Ok(BrokerWatch { pid, metrics_url })
     }
 
     pub(crate) fn begin(&self) -> BrokerSample {
@@ -59,15 +71,19 @@ pub(crate) struct BrokerSample {
 }
 
 impl BrokerSample {
-    /// What was used since, and by how much the metrics have grown.
-    pub(crate) fn end(&self) -> (Option<BrokerUse>, Vec<(String, f64)>) {
+    /// What was used since, or why that is not known, and by how much the metrics have grown.
+    pub(crate) fn end(&self) -> (Result<BrokerUse, String>, Vec<(String, f64)>) {
         let seconds = self.since.elapsed().as_secs_f64();
-        let used = self.pid.and_then(|pid| {
+        let used = |pid| {
             let cpu_seconds = cpu_seconds(pid)? - self.cpu?;
             let cpu_percent = 100.0 * cpu_seconds / seconds;
             let (rss_bytes, rss_peak_bytes) = memory(pid)?;
             Some(BrokerUse { pid, cpu_seconds, cpu_percent, rss_bytes, rss_peak_bytes })
-        });
+        };
+        let used = match self.pid {
+            Some(pid) => used(pid).ok_or_else(|| format!("its process, {pid}, has ended")),
+            None => Err("its process is not known: --broker-pid".to_owned()),
+        };
         let metrics = self.metrics_url.as_deref().and_then(read_metrics).unwrap_or_default();
         let grown = |(name, value): (String, f64)| {
             let before = self.metrics.get(&name).copied().unwrap_or(0.0);
@@ -195,7 +211,7 @@ mod tests {
     #[test]
     fn our_own_process_is_found_by_the_port_it_listens_on() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let watch = BrokerWatch::new(listener.local_addr().unwrap(), None, None);
+        let watch = BrokerWatch::new(listener.local_addr().unwrap(), None, None).unwrap();
         assert_eq!(watch.pid, Some(std::process::id()));
         let (used, _) = watch.begin().end();
         let used = used.expect("our own process can be read");

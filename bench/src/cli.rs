@@ -16,7 +16,7 @@ use crate::sparse::SparseLogArgs;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
 
 const AFTER_HELP: &str = "\
-Units: kB, MB, GB are powers of ten, KiB, MiB, GiB powers of two; durations are 500us, 5ms, 10s, 2m. MB/s of produced data
+Units: kB, MB, GB are powers of ten, KiB, MiB, GiB powers of two; durations are 500us, 5ms, 10s, 2m, and seconds without a unit. MB/s of produced data
 counts keys and values before compression; `wire` counts record batches as they are sent.
 
 Memory: on a virtual machine the first touch of a page is a fault in the host, ten times as dear as the write itself. A broker
@@ -92,7 +92,7 @@ pub(crate) struct Target {
     #[arg(short, long, default_value = "bench")]
     pub(crate) topic: String,
     /// Number of topics
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value = "1", value_parser = parse_count, value_name = "N")]
     pub(crate) topics: usize,
     /// Partitions of each topic that has to be created; one that exists keeps its own
     #[arg(short, long, default_value_t = 4, value_name = "N")]
@@ -123,10 +123,10 @@ pub(crate) struct Run {
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub(crate) warmup: Duration,
     /// Load that is measured
-    #[arg(short, long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(short, long, default_value = "10s", value_parser = parse_some_time)]
     pub(crate) duration: Duration,
     /// Threads of this program; partitions and connections are divided among them
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value = "1", value_parser = parse_count, value_name = "N")]
     pub(crate) threads: usize,
     /// Writes the report as JSON
     #[arg(long, value_name = "FILE")]
@@ -186,18 +186,18 @@ pub(crate) struct Records {
 #[command(next_help_heading = "Sending")]
 pub(crate) struct Sending {
     /// Connections, each a producer of its own
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value = "1", value_parser = parse_count, value_name = "N")]
     pub(crate) connections: usize,
     /// Produce requests under way on each connection
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value = "5", value_parser = parse_count, value_name = "N")]
     pub(crate) in_flight: usize,
     /// 0, 1 or all
-    #[arg(long, default_value = "all", value_parser = parse_acks)]
+    #[arg(long, default_value = "all", value_parser = parse_acks, allow_hyphen_values = true)]
     pub(crate) acks: i16,
     /// Idempotent producers: each batch carries producer id and sequence
     #[arg(long)]
     pub(crate) idempotent: bool,
-    /// Open loop at this rate: 300MB/s or 50k/s (records); without it a closed loop at full speed
+    /// Open loop at this rate: 300MB/s or 50k/s (records, also without a unit); without it a closed loop at full speed
     #[arg(short, long, value_parser = parse_rate)]
     pub(crate) rate: Option<Rate>,
 }
@@ -242,7 +242,7 @@ pub(crate) struct Consume {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Connections; partitions are divided among them, and read by several where there are fewer
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value = "1", value_parser = parse_count, value_name = "N")]
     pub(crate) connections: usize,
     /// Produces until the topics hold this much before reading begins; 0 reads what is there
     #[arg(long, default_value = "256MB", value_parser = parse_size, value_name = "SIZE")]
@@ -268,7 +268,7 @@ pub(crate) struct E2e {
 #[derive(Args, Debug)]
 pub(crate) struct FanOut {
     /// Consumers, each of which reads everything
-    #[arg(short = 'n', long, default_value_t = 4, value_name = "N")]
+    #[arg(short = 'n', long, default_value = "4", value_parser = parse_count, value_name = "N")]
     pub(crate) consumers: usize,
     #[command(flatten)]
     pub(crate) e2e: E2e,
@@ -288,13 +288,13 @@ pub(crate) struct CatchUp {
 #[derive(Args, Debug)]
 pub(crate) struct SmallProducers {
     /// Producers, each with a connection
-    #[arg(short = 'n', long, default_value_t = 500, value_name = "N")]
+    #[arg(short = 'n', long, default_value = "500", value_parser = parse_count, value_name = "N")]
     pub(crate) producers: usize,
     /// Bytes of a value; each is a batch and a request of its own
     #[arg(short, long, default_value = "100", value_parser = parse_size)]
     pub(crate) size: usize,
     /// 0, 1 or all
-    #[arg(long, default_value = "all", value_parser = parse_acks)]
+    #[arg(long, default_value = "all", value_parser = parse_acks, allow_hyphen_values = true)]
     pub(crate) acks: i16,
     /// Open loop at this rate, of all producers together; without it each sends when it has its answer
     #[arg(short, long, value_parser = parse_rate)]
@@ -309,10 +309,10 @@ pub(crate) struct SmallProducers {
 #[derive(Args, Debug)]
 pub(crate) struct GroupChurn {
     /// Consumer groups
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value = "10", value_parser = parse_count, value_name = "N")]
     pub(crate) groups: usize,
     /// Members of each group, each with a connection
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value = "5", value_parser = parse_count, value_name = "N")]
     pub(crate) members: usize,
     /// How long a member stays, half as long to one and a half times as long
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
@@ -333,7 +333,7 @@ pub(crate) struct GroupChurn {
 #[derive(Args, Debug)]
 pub(crate) struct Sweep {
     /// Percent of the peak that are offered, each for --duration
-    #[arg(long, value_delimiter = ',', default_value = "10,20,30,40,50,60,70,80,90,100,110")]
+    #[arg(long, value_delimiter = ',', default_value = "10,20,30,40,50,60,70,80,90,100,110", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) steps: Vec<u32>,
     #[command(flatten)]
     pub(crate) produce: Produce,
@@ -357,6 +357,15 @@ pub(crate) struct BatchSizes {
     pub(crate) sizes: Vec<usize>,
     #[command(flatten)]
     pub(crate) produce: Produce,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
+fn parse_some_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("more than no time".to_owned()) } else { Ok(time) }
 }
 
 fn parse_acks(text: &str) -> Result<i16, String> {
@@ -386,5 +395,15 @@ mod tests {
         {
             Cli::try_parse_from(["kringle-bench", workload]).unwrap_or_else(|error| panic!("{workload}: {error}"));
         }
+    }
+
+    #[test]
+    fn nothing_may_be_none_or_take_no_time() {
+        let wrong = "produce --connections 0|produce --in-flight 0|produce --threads 0|produce -d 0s|sweep --steps 50,0|group-churn --members 0";
+        for line in wrong.split('|') {
+            let words = std::iter::once("kringle-bench").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+        Cli::try_parse_from(["kringle-bench", "produce", "--acks", "-1"]).unwrap();
     }
 }

@@ -35,8 +35,8 @@ pub(crate) enum BenchError {
         /// How long we waited.
         seconds: u64,
     },
-    /// A batch is larger than a request may be.
-    #[error("the options contradict each other: {0}")]
+    /// Options that do not fit together, or name what is not there.
+    #[error("{0}")]
     Options(String),
     /// What should be read could not be produced.
     #[error("filling the topics: {0}")]

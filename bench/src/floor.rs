@@ -55,6 +55,10 @@ const LISTENER: u64 = u64::MAX;
 
 /// Serves until it is killed.
 pub(crate) fn main(args: FloorArgs) -> ExitCode {
+    if !args.dir.is_dir() {
+        eprintln!("error: --dir {}: no such directory", args.dir.display());
+        return ExitCode::FAILURE;
+    }
     let Err(error) = serve(args.listen, Partitions::new(args.dir));
     eprintln!("error: {error}");
     ExitCode::FAILURE

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::units::u64_to_f64;
+use crate::interrupt;
 
 /// Latencies above this count as this.
 const LONGEST_NS: u64 = 3_600_000_000_000;
@@ -41,16 +41,22 @@ impl Clock {
 pub(crate) struct Window {
     pub(crate) load_ns: u64,
     pub(crate) measure_ns: u64,
-    pub(crate) end_ns: u64,
+    pub(crate) planned_end_ns: u64,
 }
 
 impl Window {
-    fn holds(self, ns: u64) -> bool {
-        (self.measure_ns..self.end_ns).contains(&ns)
+    /// As planned, or when somebody interrupts.
+    pub(crate) fn end_ns(self) -> u64 {
+        self.planned_end_ns.min(interrupt::asked_ns())
     }
 
-    pub(crate) fn seconds(self) -> f64 {
-        u64_to_f64(self.end_ns - self.measure_ns) / 1e9
+    fn holds(self, ns: u64) -> bool {
+        (self.measure_ns..self.end_ns()).contains(&ns)
+    }
+
+    /// How long was measured of it until `now_ns`.
+    pub(crate) fn measured(self, now_ns: u64) -> Duration {
+        Duration::from_nanos(self.end_ns().min(now_ns).saturating_sub(self.measure_ns))
     }
 }
 
@@ -263,7 +269,7 @@ impl Recorder {
 mod tests {
     use super::*;
 
-    const WINDOW: Window = Window { load_ns: 0, measure_ns: 1_000_000_000, end_ns: 2_000_000_000 };
+    const WINDOW: Window = Window { load_ns: 0, measure_ns: 1_000_000_000, planned_end_ns: 2_000_000_000 };
 
     fn one_record() -> Amount {
         Amount { requests: 1, records: 1, payload_bytes: 10, wire_bytes: 20 }

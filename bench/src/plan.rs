@@ -23,6 +23,16 @@ pub(crate) enum Payload {
     Repeated,
 }
 
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Payload::Random => "random",
+            Payload::Json => "json",
+            Payload::Repeated => "repeated",
+        })
+    }
+}
+
 /// A codec and its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Codec {
@@ -30,6 +40,11 @@ pub(crate) struct Codec {
     pub(crate) compression: Compression,
     /// `None`: the codec's default.
     pub(crate) level: Option<i32>,
+}
+
+impl Codec {
+    /// No compression.
+    pub(crate) const NONE: Codec = Codec { compression: Compression::None, level: None };
 }
 
 impl FromStr for Codec {
@@ -124,8 +139,8 @@ impl Load {
         Load {
             records: RecordPlan::from_cli(records),
             linger: records.linger,
-            connections: sending.connections.max(1),
-            in_flight: sending.in_flight.max(1),
+            connections: sending.connections,
+            in_flight: sending.in_flight,
             acks: sending.acks,
             idempotent: sending.idempotent,
             rate: sending.rate,

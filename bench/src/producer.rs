@@ -21,6 +21,7 @@ use kringle_runtime::{Rt, TaskHandle};
 
 use crate::cluster::{CLIENT_ID, Cluster, PATIENCE, Place, RETRY};
 use crate::error::{BenchError, check};
+use crate::interrupt;
 use crate::measure::{Amount, Clock, Recorder, Window, nanos};
 use crate::pace::{Batch, Closed, Next, Open, Pace};
 use crate::plan::Load;
@@ -30,6 +31,9 @@ use crate::units::{to_f64, u64_to_f64};
 
 /// Longest wait for answers after the load has ended.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+
+/// Longest sleep of a producer before it looks whether the run is still wanted.
+const LONGEST_NAP: Duration = Duration::from_millis(100);
 
 /// A load of which each thread has a part.
 pub(crate) struct Job {
@@ -69,7 +73,10 @@ impl Job {
                     let (lane, lanes) = (lane as u64, self.load.connections as u64);
                     batches / lanes + u64::from(lane < batches % lanes)
                 };
-                Pace::Closed(Closed { end_ns: window.end_ns, batches_left: self.batches.map_or(u64::MAX, share) })
+                Pace::Closed(Closed {
+                    end_ns: window.planned_end_ns,
+                    batches_left: self.batches.map_or(u64::MAX, share),
+                })
             }
             Some(rate) => {
                 let interval_ns = 1e9 * lanes / rate;
@@ -77,7 +84,7 @@ impl Job {
                 let offset = Duration::from_secs_f64(interval_ns * to_f64(lane) / lanes / 1e9);
                 Pace::Open(Open {
                     start_ns: window.load_ns + nanos(offset),
-                    end_ns: window.end_ns,
+                    end_ns: window.planned_end_ns,
                     interval_ns,
                     linger_ns: nanos(self.load.linger),
                     sent: 0,
@@ -201,10 +208,8 @@ impl Running {
                 }
                 Err(Failure::Refused(code)) => self.recorder.error(format!("produce: {code}")),
                 Err(Failure::Broken(error)) => {
-                    if !self.broken.replace(true) {
-                        self.recorder.error(format!("produce: {error}"));
-                    }
-                    return;
+                    self.broken.set(true);
+                    return self.recorder.error(format!("produce: {error}"));
                 }
             }
         }
@@ -215,6 +220,9 @@ impl Running {
         let _turn = self.turn.take().await;
         let mut waited = false;
         loop {
+            if interrupt::asked() {
+                return None;
+            }
             let now_ns = self.lane.clock.now_ns();
             let next = self.pace.borrow_mut().next(now_ns, &self.lane.job.templates);
             match next {
@@ -227,7 +235,7 @@ impl Running {
                 }
                 Next::WaitUntil(time_ns) => {
                     waited = true;
-                    self.lane.rt.sleep(Duration::from_nanos(time_ns - now_ns)).await;
+                    self.lane.rt.sleep(Duration::from_nanos(time_ns - now_ns).min(LONGEST_NAP)).await;
                 }
             }
         }
@@ -383,9 +391,8 @@ impl Drop for TurnTaken<'_> {
 
 /// Waits until the tasks have ended; those that go on for [`DRAIN`] beyond the window count as an error.
 pub(crate) async fn finish(rt: &Rt, clock: Clock, window: Window, tasks: &[TaskHandle], recorder: &Recorder) {
-    let last_ns = window.end_ns.saturating_add(nanos(DRAIN));
     while tasks.iter().any(|task| !task.is_finished()) {
-        if clock.now_ns() > last_ns {
+        if clock.now_ns() > window.end_ns().saturating_add(nanos(DRAIN)) {
             let left = tasks.iter().filter(|task| !task.is_finished()).count();
             for _ in 0..left {
                 let late = DRAIN.as_secs();

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::broker_stats::BrokerUse;
 use crate::measure::{Amount, Series};
 use crate::session::Observed;
-use crate::units::{to_f64, u64_to_f64};
+use crate::units::{significant, to_f64, u64_to_f64};
 
 /// All that a command line has found.
 #[derive(Serialize)]
@@ -33,8 +33,14 @@ pub(crate) struct Report {
     pub(crate) broker: BrokerAddress,
     /// What the load was, for people: name and value.
     pub(crate) plan: Vec<(String, String)>,
-    /// How many things failed in all outcomes.
+    /// Somebody ended it early: it has what was measured until then.
+    pub(crate) interrupted: bool,
+    /// Outcomes are steps of a comparison, also where there is only one.
+    pub(crate) compares: bool,
+    /// How many things failed in all outcomes and beside them.
     pub(crate) errors: u64,
+    /// What failed and belongs to no outcome.
+    pub(crate) failures: Vec<String>,
     /// One for most workloads, one for each step of a comparison.
     pub(crate) outcomes: Vec<Outcome>,
     /// What a reader should know of the figures.
@@ -63,7 +69,9 @@ pub(crate) struct BrokerAddress {
 pub(crate) struct Outcome {
     /// What tells it from the others of a comparison.
     pub(crate) name: String,
+    /// How long was measured, and how long should have been.
     pub(crate) seconds: f64,
+    pub(crate) planned_seconds: f64,
     /// Keys and values per second that an open loop offered.
     pub(crate) offered_mb_s: Option<f64>,
     /// Bytes before compression by bytes after it.
@@ -72,6 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) batch_wire_bytes: Option<usize>,
     pub(crate) series: Vec<SeriesReport>,
     pub(crate) broker: Option<BrokerReport>,
+    /// Why it is not known what the broker used.
+    pub(crate) broker_unknown: Option<String>,
     pub(crate) generator: Generator,
     /// By how much the broker's metrics have grown.
     pub(crate) metrics: Vec<(String, f64)>,
@@ -162,39 +172,83 @@ impl Outcome {
         observed: Observed,
         series: &[std::sync::Arc<Series>],
     ) -> Outcome {
-        let seconds = observed.window.seconds();
+        let seconds = observed.measured.as_secs_f64();
         let late = series.iter().map(|one| one.totals().late.clone()).max_by_key(Histogram::len);
         let late_p99_us =
             late.filter(|late| !late.is_empty()).map(|late| u64_to_f64(late.value_at_quantile(0.99)) / 1e3);
         let series: Vec<_> = series.iter().map(|one| SeriesReport::new(one, seconds)).collect();
         let wire_bytes: u64 = series.iter().map(|one| one.measured.wire_bytes).sum();
-        let broker = observed.broker.map(|used| BrokerReport {
+        let broker_unknown = observed.broker.as_ref().err().cloned();
+        let broker = observed.broker.ok().map(|used| BrokerReport {
             used,
             cpu_seconds_per_gb: (wire_bytes > 0).then(|| used.cpu_seconds / (u64_to_f64(wire_bytes) / 1e9)),
         });
         Outcome {
             name: name.into(),
             seconds,
+            planned_seconds: observed.planned.as_secs_f64(),
             offered_mb_s: None,
             compression_ratio: None,
             batch_wire_bytes: None,
             series,
             broker,
+            broker_unknown,
             generator: Generator { cpu_percent: observed.own.cpu_percent, threads, late_p99_us },
             metrics: observed.metrics,
         }
+    }
+
+    /// Nothing was done at all, and no error says why.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.iter().all(|series| series.overall.requests == 0 && series.errors.is_empty())
+    }
+
+    /// Processor seconds of the broker for each 10^9 bytes on the wire, of all series.
+    pub(crate) fn cpu_seconds_per_wire_gb(&self) -> Option<f64> {
+        self.broker.as_ref()?.cpu_seconds_per_gb
+    }
+
+    /// The same for each 10^9 bytes of keys and values of the first series.
+    pub(crate) fn cpu_seconds_per_payload_gb(&self) -> Option<f64> {
+        let payload_gb = u64_to_f64(self.series.first()?.measured.payload_bytes) / 1e9;
+        (payload_gb > 0.0).then_some(self.broker.as_ref()?.used.cpu_seconds / payload_gb)
     }
 
     /// How many things failed.
     pub(crate) fn errors(&self) -> u64 {
         self.series.iter().flat_map(|series| series.errors.values()).sum()
     }
+
+    /// What a reader must know before the figures: it was shorter than planned, or the offered rate was not reached.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.series.iter().all(|series| series.measured.requests == 0) {
+            remarks.push(format!("{}: nothing was done in the measured time", self.name));
+        }
+        if self.seconds < 0.99 * self.planned_seconds {
+            let (seconds, planned) = (significant(self.seconds), significant(self.planned_seconds));
+            remarks.push(format!("{}: ended after {seconds} of {planned} s, and rates are of these", self.name));
+        }
+        let reached = self.series.first().and_then(|series| series.payload_mb_s).unwrap_or(0.0);
+        if let Some(offered) = self.offered_mb_s.filter(|offered| reached < Outcome::REACHED * offered) {
+            let (offered, reached) = (significant(offered), significant(reached));
+            remarks.push(format!(
+                "{}: {reached} of the offered {offered} MB/s were reached; what was not sent at all has no latency",
+                self.name
+            ));
+        }
+        remarks
+    }
+
+    /// Below this share an offered rate counts as missed.
+    const REACHED: f64 = 0.95;
 }
 
 impl SeriesReport {
     fn new(series: &Series, seconds: f64) -> SeriesReport {
         let totals = series.totals();
-        let per_second = |count: u64| u64_to_f64(count) / seconds;
+        // Of a run that was interrupted before measuring began there is nothing.
+        let per_second = |count: u64| if seconds > 0.0 { u64_to_f64(count) / seconds } else { 0.0 };
         let interval_s = series.interval.as_secs_f64();
         let intervals = totals.intervals.iter().enumerate().map(|(index, interval)| IntervalReport {
             at_s: to_f64(index) * interval_s,

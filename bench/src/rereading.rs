@@ -24,7 +24,7 @@ pub(crate) async fn again_and_again(
 ) {
     let starts: Vec<i64> = reader.parts().iter().map(|part| part.offset).collect();
     let mut pass = 0;
-    while clock.now_ns() < window.end_ns {
+    while clock.now_ns() < window.end_ns() {
         let asked_ns = clock.now_ns();
         let amount = match reader.fetch(|_, _| ()).await {
             Ok(amount) => Amount { payload_bytes: amount.records * record_bytes, ..amount },

@@ -13,6 +13,7 @@ use crate::broker_stats::{BrokerUse, BrokerWatch, OwnUse};
 use crate::cli;
 use crate::cluster::Cluster;
 use crate::error::BenchError;
+use crate::interrupt;
 use crate::measure::{Amount, Clock, Series, Window, nanos};
 use crate::plan::Timing;
 use crate::units::{grouped, latency, significant, u64_to_f64};
@@ -34,9 +35,11 @@ pub(crate) struct Session {
 
 /// What a load was besides its series.
 pub(crate) struct Observed {
-    pub(crate) window: Window,
-    /// `None`: the broker's process is not known.
-    pub(crate) broker: Option<BrokerUse>,
+    /// How long was measured, and how long should have been.
+    pub(crate) measured: Duration,
+    pub(crate) planned: Duration,
+    /// Or why it is not known.
+    pub(crate) broker: Result<BrokerUse, String>,
     pub(crate) own: OwnUse,
     /// What the broker's metrics have grown by; empty without --metrics.
     pub(crate) metrics: Vec<(String, f64)>,
@@ -62,12 +65,13 @@ pub(crate) type Work = Arc<dyn Fn(Rt, usize, Gate) -> LocalBoxFuture<'static, Re
 impl Session {
     /// Connects and makes the topics ready.
     pub(crate) fn begin(target: &cli::Target, run: &cli::Run) -> Result<Session, BenchError> {
+        let clock = Clock::start();
+        interrupt::watch(clock).map_err(|source| BenchError::Io { what: "waiting for signals".to_owned(), source })?;
         let host = Host::real(RealOptions { receive_buffers: 1024, ..RealOptions::default() })?;
         let target = target.clone();
         let cluster = on_runtime(&host, move |rt| Box::pin(async move { Cluster::prepare(&rt, &target).await }))??;
-        let watch = BrokerWatch::new(cluster.bootstrap, run.broker_pid, run.metrics.clone());
-        let threads = run.threads.max(1);
-        Ok(Session { host, clock: Clock::start(), threads, cluster, quiet: run.quiet, watch })
+        let watch = BrokerWatch::new(cluster.bootstrap, run.broker_pid, run.metrics.clone())?;
+        Ok(Session { host, clock, threads: run.threads, cluster, quiet: run.quiet, watch })
     }
 
     /// Asks or tells the broker something between loads.
@@ -87,6 +91,7 @@ impl Session {
         series: &[Arc<Series>],
         work: &Work,
     ) -> Result<Observed, BenchError> {
+        interrupt::load_begins();
         let (ready, prepared) = mpsc::channel();
         let (mut running, mut gates) = (Vec::new(), Vec::new());
         for thread in 0..self.threads {
@@ -142,25 +147,37 @@ impl Session {
     ) -> Observed {
         let load_ns = self.clock.now_ns() + nanos(HEAD_START);
         let measure_ns = load_ns.saturating_add(nanos(timing.warmup));
-        let window = Window { load_ns, measure_ns, end_ns: measure_ns.saturating_add(nanos(timing.duration)) };
+        let window = Window { load_ns, measure_ns, planned_end_ns: measure_ns.saturating_add(nanos(timing.duration)) };
         for gate in gates {
             gate.send(window);
         }
         let mut line = LiveLine::new(title, self.quiet);
-        self.sleep_until(window.measure_ns, &ended, || line.write(None, series));
+        self.sleep_until(|| window.measure_ns.min(window.end_ns()), &ended, || line.write(None, series));
         let (broker, mut own) = (self.watch.begin(), OwnUse::begin());
-        self.sleep_until(window.end_ns, &ended, || line.write(Some(self.clock.now_ns() - window.measure_ns), series));
+        self.sleep_until(
+            || window.end_ns(),
+            &ended,
+            || line.write(Some(self.clock.now_ns().saturating_sub(window.measure_ns)), series),
+        );
+        let measured = window.measured(self.clock.now_ns());
         own.end();
         let (broker_use, metrics) = broker.end();
+        // Late answers count, so the threads stay for them.
+        let soon_ns = self.clock.now_ns() + nanos(LIVE);
+        self.sleep_until(|| soon_ns, &ended, || ());
+        if !ended() {
+            line.waits_for_answers();
+            self.sleep_until(|| u64::MAX, &ended, || ());
+        }
         line.clear();
-        Observed { window, broker: broker_use, own, metrics }
+        Observed { measured, planned: timing.duration, broker: broker_use, own, metrics }
     }
 
     /// Calls `tick` each second meanwhile.
-    fn sleep_until(&self, time_ns: u64, ended: impl Fn() -> bool, mut tick: impl FnMut()) {
+    fn sleep_until(&self, time_ns: impl Fn() -> u64, ended: impl Fn() -> bool, mut tick: impl FnMut()) {
         let mut next_tick_ns = self.clock.now_ns() + nanos(LIVE);
         loop {
-            let now_ns = self.clock.now_ns();
+            let (now_ns, time_ns) = (self.clock.now_ns(), time_ns());
             if now_ns >= time_ns || ended() {
                 return;
             }
@@ -262,6 +279,12 @@ impl LiveLine {
             grouped(per_second(amount.records)),
             latency(worst_ns),
         )
+    }
+
+    fn waits_for_answers(&mut self) {
+        if !self.quiet {
+            self.put(&format!("{}: waiting for the last answers", self.title));
+        }
     }
 
     fn put(&self, text: &str) {

@@ -154,6 +154,11 @@ pub(crate) fn significant(value: f64) -> String {
     }
 }
 
+/// So many of something, in the plural where there is not one.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(u64_to_f64(count)), if count == 1 { "" } else { "s" })
+}
+
 /// A whole number with its thousands apart.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());

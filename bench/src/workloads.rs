@@ -13,6 +13,7 @@ mod sweep;
 
 use crate::cli::{Run, Target, Workload};
 use crate::error::BenchError;
+use crate::interrupt;
 use crate::report::Outcome;
 use crate::session::Session;
 
@@ -21,7 +22,32 @@ pub(crate) struct Findings {
     /// What the load was: name and value.
     pub(crate) plan: Vec<(String, String)>,
     pub(crate) outcomes: Vec<Outcome>,
+    /// The outcomes are steps of a comparison.
+    pub(crate) compares: bool,
+    /// Why steps are missing.
+    pub(crate) failures: Vec<String>,
     pub(crate) notes: Vec<String>,
+}
+
+impl Findings {
+    /// Of a workload with one outcome.
+    pub(crate) fn of(plan: Vec<(String, String)>, outcome: Outcome) -> Findings {
+        Findings { plan, outcomes: vec![outcome], compares: false, failures: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Of a comparison whose steps are still to come.
+    pub(crate) fn comparing(plan: Vec<(String, String)>) -> Findings {
+        Findings { plan, outcomes: Vec::new(), compares: true, failures: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Takes a step's outcome, or why there is none. False: no further step.
+    pub(crate) fn take(&mut self, name: &str, outcome: Result<Outcome, BenchError>) -> bool {
+        match outcome {
+            Ok(outcome) => self.outcomes.push(outcome),
+            Err(error) => self.failures.push(format!("{name}: {error}")),
+        }
+        self.failures.is_empty() && !interrupt::asked()
+    }
 }
 
 /// Runs the workload of the command line.
@@ -53,5 +79,20 @@ pub(crate) fn common(workload: &Workload) -> (&'static str, &Target, &Run) {
         Workload::Sweep(options) => ("sweep", &options.produce.target, &options.produce.run),
         Workload::Codecs(options) => ("codecs", &options.produce.target, &options.produce.run),
         Workload::BatchSizes(options) => ("batch-sizes", &options.produce.target, &options.produce.run),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_cannot_begin_ends_a_comparison_and_costs_no_other() {
+        let mut findings = Findings::comparing(Vec::new());
+        assert!(!findings.take("50 %", Err(BenchError::Options("no connection".to_owned()))));
+        assert_eq!(
+            (findings.outcomes.len(), findings.failures.as_slice()),
+            (0, ["50 %: no connection".to_owned()].as_slice())
+        );
     }
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::net::SocketAddr;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use kringle::broker::{self, Broker};
 use kringle::config::BrokerConfig;
@@ -248,6 +249,61 @@ fn a_run_with_errors_says_so_first_and_fails() {
     assert!(ran.report["errors"].as_i64().unwrap() > 0);
     assert!(ran.page.contains("This run had "));
     assert_eq!(broker.holds("narrow"), 0);
+}
+
+/// Runs a workload, and interrupts it after a second and a half; what it printed, and its JSON.
+fn interrupted(broker: &TestBroker, words: &str) -> (Output, Value) {
+    let json = broker.dir.path().join("interrupted.json");
+    let mut command = Command::new(PROGRAM);
+    command.args(words.split_ascii_whitespace()).args(["--quiet", "--warmup", "100ms", "--size", "100"]);
+    command.args(["--broker", &broker.address.to_string()]).arg("--json").arg(&json);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let pid = nix::unistd::Pid::from_raw(running.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGINT).unwrap();
+    let output = running.wait_with_output().unwrap();
+    (output, serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap())
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_has() {
+    let broker = TestBroker::start();
+    for workload in ["produce", "e2e --rate 1000/s", "sweep --steps 50", "consume --prefill 1MB"] {
+        let (output, report) = interrupted(&broker, &format!("{workload} --duration 60s"));
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(130), "{workload}: {out}{err}");
+        assert!(out.starts_with("INTERRUPTED"), "{workload}: {out}");
+        assert_eq!((&report["interrupted"], &report["errors"]), (&true.into(), &0.into()), "{workload}: {out}");
+        assert_eq!(report["outcomes"].as_array().unwrap().len(), 1, "{workload}");
+        let seconds = report["outcomes"][0]["seconds"].as_f64().unwrap();
+        assert!((0.1..30.0).contains(&seconds), "{workload}: {seconds}");
+        let series = &report["outcomes"][0]["series"][0];
+        let (records, rate) =
+            (series["measured"]["records"].as_f64().unwrap(), series["records_per_s"].as_f64().unwrap());
+        assert!(
+            records > 0.0 && (rate * seconds / records - 1.0).abs() < 0.01,
+            "{workload}: {records} {rate} {seconds}"
+        );
+    }
+}
+
+#[test]
+fn options_that_do_not_fit_are_refused() {
+    let broker = TestBroker::start();
+    for (words, wanted) in [
+        ("codecs -c zstd", "--codecs"),
+        ("sweep --rate 1MB/s", "--steps"),
+        ("batch-sizes --batch-bytes 1kB", "--sizes"),
+        ("produce --broker-pid 4194305", "--broker-pid 4194305"),
+        ("produce --metrics http://127.0.0.1:1/metrics", "--metrics"),
+    ] {
+        let ran = broker.run(words);
+        let said = String::from_utf8_lossy(&ran.output.stderr);
+        assert_eq!(ran.output.status.code(), Some(2), "{words}: {said}");
+        assert!(said.contains(wanted) && said.lines().count() == 1, "{words}: {said}");
+    }
+    let unwritable = Command::new(PROGRAM).args(["produce", "--json", "/nowhere/x.json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&unwritable.stderr).starts_with("error: /nowhere/x.json: "));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use crate::machine::date;
 use crate::report::plot::{Axis, Line, Scale, bars, escape, lines};
 use crate::report::{IntervalReport, Latency, Outcome, Report, SeriesReport};
-use crate::units::{bytes, grouped, significant, to_f64, u64_to_f64};
+use crate::units::{bytes, counted, grouped, significant, to_f64, u64_to_f64};
 
 const STYLE: &str = include_str!("style.css");
 /// Lines in one plot that can still be told apart.
@@ -32,7 +32,7 @@ pub(crate) fn render(report: &Report) -> String {
     }
     errors(&mut page, report);
     match report.outcomes.as_slice() {
-        [only] => single(&mut page, only),
+        [only] if !report.compares => single(&mut page, only),
         all => comparison(&mut page, report, all),
     }
     if !report.notes.is_empty() {
@@ -50,17 +50,23 @@ fn put(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 fn errors(page: &mut String, report: &Report) {
+    if report.interrupted {
+        page.push_str(
+            "<section class=\"errors\" role=\"alert\"><h2>Interrupted</h2><p>What follows was measured until then.</p></section>",
+        );
+    }
     if report.errors == 0 {
         return;
     }
-    let count = grouped(u64_to_f64(report.errors));
+    let errors = counted(report.errors, "error");
     put(
         page,
         format_args!(
-            "<section class=\"errors\" role=\"alert\"><h2>This run had {count} errors</h2>\
+            "<section class=\"errors\" role=\"alert\"><h2>This run had {errors}</h2>\
              <p>What follows counts only what succeeded.</p><ul>"
         ),
     );
+    report.failures.iter().for_each(|failure| put(page, format_args!("<li>{}</li>", escape(failure))));
     for outcome in &report.outcomes {
         for (series, (kind, count)) in
             outcome.series.iter().flat_map(|series| series.errors.iter().map(move |error| (series, error)))
@@ -244,10 +250,7 @@ fn codec_bars(page: &mut String, outcomes: &[Outcome]) {
     add(page, bars("Throughput by codec", &linear("MB/s of keys and values"), &payload));
     let ratio = values(&|outcome| outcome.compression_ratio);
     add(page, bars("Compression by codec", &linear("bytes before by bytes after"), &ratio));
-    let cost = values(&|outcome| {
-        let payload_gb = u64_to_f64(outcome.series.first()?.measured.payload_bytes) / 1e9;
-        (payload_gb > 0.0).then_some(outcome.broker.as_ref()?.used.cpu_seconds / payload_gb)
-    });
+    let cost = values(&Outcome::cpu_seconds_per_payload_gb);
     add(page, bars("The broker's cost by codec", &linear("processor seconds per GB of keys and values"), &cost));
 }
 

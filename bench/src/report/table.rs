@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::report::{Latency, Outcome, Report, SeriesReport};
-use crate::units::{bytes, grouped, significant, u64_to_f64};
+use crate::units::{bytes, counted, grouped, significant, u64_to_f64};
 
 /// Metrics that are shown when they have grown; the JSON has all.
 const METRICS: [&str; 15] = [
@@ -30,14 +30,16 @@ const METRICS: [&str; 15] = [
 pub(crate) fn render(report: &Report) -> String {
     let mut out = String::new();
     write_errors(&mut out, report);
+    if let Some(label) = &report.label {
+        line(&mut out, format_args!("{label}"));
+    }
     line(&mut out, format_args!("{} on {} ({})", report.workload, report.broker.address, report.machine.cpu));
     for (name, value) in &report.plan {
         line(&mut out, format_args!("  {name:<16} {value}"));
     }
-    if let [only] = report.outcomes.as_slice() {
-        write_outcome(&mut out, only);
-    } else {
-        write_comparison(&mut out, &report.outcomes);
+    match report.outcomes.as_slice() {
+        [only] if !report.compares => write_outcome(&mut out, only),
+        all => write_comparison(&mut out, all, report.workload == "codecs"),
     }
     for note in &report.notes {
         line(&mut out, format_args!("note: {note}"));
@@ -50,10 +52,17 @@ fn line(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 fn write_errors(out: &mut String, report: &Report) {
+    if report.interrupted {
+        line(out, format_args!("INTERRUPTED: what follows is what was measured until then"));
+    }
     if report.errors == 0 {
         return;
     }
-    line(out, format_args!("THIS RUN HAD {} ERRORS; what follows counts only what succeeded", report.errors));
+    let errors = counted(report.errors, "error").to_uppercase();
+    line(out, format_args!("THIS RUN HAD {errors}; what follows counts only what succeeded"));
+    for failure in &report.failures {
+        line(out, format_args!("  {:>10}  {failure}", 1));
+    }
     for outcome in &report.outcomes {
         for series in &outcome.series {
             for (kind, count) in &series.errors {
@@ -131,7 +140,7 @@ fn write_costs(out: &mut String, outcome: &Outcome) {
                 ),
             );
         }
-        None => line(out, format_args!("broker     its process is not known: --broker-pid")),
+        None => line(out, format_args!("broker     {}", outcome.broker_unknown.as_deref().unwrap_or("not known"))),
     }
     let generator = &outcome.generator;
     let late = generator
@@ -149,7 +158,8 @@ fn write_costs(out: &mut String, outcome: &Outcome) {
     );
 }
 
-fn write_comparison(out: &mut String, outcomes: &[Outcome]) {
+/// `by_payload`: what compresses differently costs per byte before compression.
+fn write_comparison(out: &mut String, outcomes: &[Outcome], by_payload: bool) {
     out.push('\n');
     let head = [
         "",
@@ -163,29 +173,34 @@ fn write_comparison(out: &mut String, outcomes: &[Outcome]) {
         "p99.99 us",
         "max us",
         "broker CPU %",
-        "CPU-s/GB",
+        if by_payload { "CPU-s/GB payload" } else { "CPU-s/GB wire" },
         "own CPU %",
+        "samples",
     ];
-    let rows = outcomes.iter().flat_map(|outcome| outcome.series.iter().map(move |series| (outcome, series)));
-    let cells = rows.map(|(outcome, series)| {
+    let rows = outcomes.iter().flat_map(|outcome| {
+        outcome.series.iter().enumerate().map(move |(index, series)| (outcome, series, index == 0))
+    });
+    let cells = rows.map(|(outcome, series, first)| {
+        let cost = if by_payload { Outcome::cpu_seconds_per_payload_gb } else { Outcome::cpu_seconds_per_wire_gb };
         let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
         let latency = |pick: fn(&Latency) -> f64| or_dash(series.latency.as_ref().map(pick));
         let name =
             if outcome.series.len() == 1 { outcome.name.clone() } else { format!("{}: {}", outcome.name, series.name) };
         vec![
             name,
-            or_dash(outcome.offered_mb_s),
+            or_dash(outcome.offered_mb_s.filter(|_| first)),
             or_dash(series.payload_mb_s),
             significant(series.wire_mb_s),
-            or_dash(outcome.compression_ratio),
+            or_dash(outcome.compression_ratio.filter(|_| first)),
             latency(|latency| latency.p50_us),
             latency(|latency| latency.p99_us),
             latency(|latency| latency.p99_9_us),
             latency(|latency| latency.p99_99_us),
             latency(|latency| latency.max_us),
-            or_dash(outcome.broker.as_ref().map(|broker| broker.used.cpu_percent)),
-            or_dash(outcome.broker.as_ref().and_then(|broker| broker.cpu_seconds_per_gb)),
-            significant(outcome.generator.cpu_percent),
+            or_dash(outcome.broker.as_ref().filter(|_| first).map(|broker| broker.used.cpu_percent)),
+            or_dash(cost(outcome).filter(|_| first)),
+            or_dash(Some(outcome.generator.cpu_percent).filter(|_| first)),
+            series.latency.as_ref().map_or_else(|| "-".to_owned(), |latency| grouped(u64_to_f64(latency.samples))),
         ]
     });
     write_rows(out, &head, cells.collect());

@@ -21,7 +21,7 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
     let held = fill_up_to(session, &records, options.prefill as u64)?;
     // Records that were there before may have another size than --size says.
     let record_bytes = if held.all_ours { records.record_bytes() as u64 } else { 0 };
-    let lanes = options.connections.max(1);
+    let lanes = options.connections;
     let series = Series::new("consumed", Some("fetch to answer"), timing.duration);
     let (clock, threads, cluster) = (session.clock, session.threads, session.cluster.clone());
     let (recorded, plan) = (Arc::clone(&series), read.clone());
@@ -61,10 +61,13 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
     ];
     let outcome = Outcome::new("consume", session.threads, observed, &[series]);
     let mut notes = Vec::new();
+    if !held.all_ours {
+        notes.push("payload is not known: these records were there before the run".to_owned());
+    }
     if held.records == 0 {
         notes.push("there is nothing to read in these topics: see --prefill".to_owned());
     }
-    Ok(Findings { plan, outcomes: vec![outcome], notes })
+    Ok(Findings { notes, ..Findings::of(plan, outcome) })
 }
 
 /// What a fetch asks for.

@@ -22,13 +22,12 @@ pub(crate) fn run(options: &cli::E2e, session: &Session) -> Result<Findings, Ben
     }
     let flow = flow_of(options, load, session, 1)?;
     let outcome = flow::run(session, "e2e", &Flow { ping, ..flow.clone() }, Timing::from_cli(&options.produce.run))?;
-    let mut findings = findings(&flow, session);
+    let mut findings = Findings::of(plan_of(&flow, session), outcome);
     if ping {
         findings
             .notes
             .push("without --rate a connection sends its next batch when the one before was consumed".to_owned());
     }
-    findings.outcomes.push(outcome);
     Ok(findings)
 }
 
@@ -43,10 +42,10 @@ pub(crate) fn flow_of(options: &cli::E2e, load: Load, session: &Session, consume
     Ok(Flow { job, read: ReadPlan::from_cli(&options.reading), consumers, ping: false, backlog: None })
 }
 
-/// What is said of a flow; the outcomes are still to come.
-pub(crate) fn findings(flow: &Flow, session: &Session) -> Findings {
+/// What a flow is, for the report.
+pub(crate) fn plan_of(flow: &Flow, session: &Session) -> Vec<(String, String)> {
     let mut plan = describe(&flow.job.load, session);
     plan.push(("consumers".to_owned(), format!("{}, each reads everything", flow.consumers)));
     plan.push(("fetches".to_owned(), consume::describe(&flow.read)));
-    Findings { plan, outcomes: Vec::new(), notes: Vec::new() }
+    plan
 }

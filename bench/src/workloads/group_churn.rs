@@ -36,7 +36,7 @@ struct Habits {
 pub(crate) fn run(options: &cli::GroupChurn, session: &Session) -> Result<Findings, BenchError> {
     let timing = Timing::from_cli(&options.run);
     let habits = Habits { stay: options.stay, heartbeat: options.heartbeat };
-    let (groups, members, seed) = (options.groups.max(1), options.members.max(1), options.seed);
+    let (groups, members, seed) = (options.groups, options.members, options.seed);
     let series: Vec<_> = SERIES.iter().map(|(name, of)| Series::new(*name, *of, timing.duration)).collect();
     let (clock, threads, cluster, recorded) = (session.clock, session.threads, session.cluster.clone(), series.clone());
     let work: Work = Arc::new(move |rt, thread, gate| {
@@ -70,12 +70,19 @@ pub(crate) fn run(options: &cli::GroupChurn, session: &Session) -> Result<Findin
         row("members", format!("stay {:?}, heartbeat and commit each {:?}", options.stay, options.heartbeat)),
         row("partitions", session.cluster.places().len().to_string()),
     ];
-    let notes = vec![
+    let mut notes = vec![
         "a join lasts until the group is complete: it is as long as the members take to notice, which they do with their next \
          heartbeat"
             .to_owned(),
     ];
-    Ok(Findings { plan, outcomes: vec![Outcome::new("group-churn", session.threads, observed, &series)], notes })
+    if series[1].totals().measured.requests == 0 {
+        notes.push(
+            "no heartbeat was measured: a new group waits for its members (group.initial.rebalance.delay.ms of the broker), which a longer \
+             --warmup leaves out"
+                .to_owned(),
+        );
+    }
+    Ok(Findings { notes, ..Findings::of(plan, Outcome::new("group-churn", session.threads, observed, &series)) })
 }
 
 /// What a member does until the window is over.
@@ -108,13 +115,14 @@ impl Life {
     }
 
     fn is_over(&self) -> bool {
-        self.clock.now_ns() >= self.window.end_ns
+        self.clock.now_ns() >= self.window.end_ns()
     }
 
-    /// From a join to a leave.
+    /// From a join to a leave, `stay_ns` in the group.
     async fn stay(&mut self, stay_ns: u64) -> Result<(), MemberError> {
-        let until_ns = self.clock.now_ns() + stay_ns;
         self.join().await?;
+        // A broker that waits for a group's members to come (group.initial.rebalance.delay.ms) takes nothing from their stay.
+        let until_ns = self.clock.now_ns() + stay_ns;
         while self.clock.now_ns() < until_ns && !self.is_over() {
             self.rt.sleep(self.habits.heartbeat).await;
             let asked_ns = self.clock.now_ns();

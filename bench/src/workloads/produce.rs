@@ -10,13 +10,13 @@ use crate::plan::{Load, Timing};
 use crate::producer::{Job, Lane, finish, offered};
 use crate::report::Outcome;
 use crate::session::{Observed, Session, Work};
-use crate::units::{bytes, significant, to_f64};
+use crate::units::{bytes, counted, significant, to_f64};
 use crate::workloads::Findings;
 
 pub(crate) fn run(options: &cli::Produce, session: &Session) -> Result<Findings, BenchError> {
     let load = Load::from_cli(&options.records, &options.sending);
     let outcome = measure(session, "produce", "produce", load.clone(), Timing::from_cli(&options.run))?;
-    Ok(Findings { plan: describe(&load, session), outcomes: vec![outcome], notes: Vec::new() })
+    Ok(Findings::of(describe(&load, session), outcome))
 }
 
 /// One load of producers, measured.
@@ -86,20 +86,21 @@ pub(crate) fn describe(load: &Load, session: &Session) -> Vec<(String, String)> 
         acks => acks.to_string(),
     };
     let idempotent = if load.idempotent { ", idempotent" } else { "" };
-    let loop_kind = match load.rate {
-        Some(rate) => format!("open loop, {rate} in all, linger {:?}", load.linger),
-        None => "closed loop at full speed".to_owned(),
+    let (loop_kind, at_most) = match load.rate {
+        Some(rate) if load.linger.is_zero() => (format!("open loop, {rate} in all"), "at most "),
+        Some(rate) => (format!("open loop, {rate} in all, linger {:?}", load.linger), "at most "),
+        None => ("closed loop at full speed".to_owned(), ""),
     };
     let topics = &session.cluster.topics;
     let partitions: usize = topics.iter().map(|topic| topic.leaders.len()).sum();
     let row = |name: &str, value: String| (name.to_owned(), value);
     vec![
-        row("records", format!("values of {} B{key}, {:?}", records.value_bytes, records.payload).to_lowercase()),
+        row("records", format!("values of {} B{key}, {}", records.value_bytes, records.payload)),
         row(
             "batches",
             format!(
-                "{} records, {} on the wire, {} with ratio {}",
-                full.records,
+                "{at_most}{}, {} on the wire, {} with ratio {}",
+                counted(to_u64(full.records), "record"),
                 bytes(to_u64(full.bytes().len())),
                 records.codec,
                 significant(to_f64(full.plain_bytes) / to_f64(full.bytes().len())),
@@ -112,6 +113,11 @@ pub(crate) fn describe(load: &Load, session: &Session) -> Vec<(String, String)> 
         ),
         row("topics", format!("{} with {partitions} partitions in all", topics.len())),
     ]
+}
+
+/// The same where each step has batches of its own.
+pub(crate) fn without_batches(load: &Load, session: &Session) -> Vec<(String, String)> {
+    describe(load, session).into_iter().filter(|(name, _)| name != "batches").collect()
 }
 
 fn to_u64(count: usize) -> u64 {

@@ -23,12 +23,12 @@ pub(crate) fn run(options: &cli::SmallProducers, session: &Session) -> Result<Fi
     let load = Load {
         records,
         linger: Duration::ZERO,
-        connections: options.producers.max(1),
+        connections: options.producers,
         in_flight: 1,
         acks: options.acks,
         idempotent: false,
         rate: options.rate,
     };
     let outcome = measure(session, "small-producers", "small-producers", load.clone(), Timing::from_cli(&options.run))?;
-    Ok(Findings { plan: describe(&load, session), outcomes: vec![outcome], notes: Vec::new() })
+    Ok(Findings::of(describe(&load, session), outcome))
 }
