@@ -12,6 +12,8 @@ import tempfile
 import unittest
 from unittest import mock
 
+from harness.brokers import Broker
+
 from . import arguments, machine, thin
 from .contestants import ALL, KAFKA, KRINGLE
 from .report import INTERRUPTED, Report
@@ -96,6 +98,12 @@ class Interrupted(unittest.TestCase):
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
         self.assertEqual(ended.exception.code, 130)
+
+    def test_a_broker_that_starts_is_ended(self):
+        broker = Broker(KRINGLE, ["sleep", "60"], 1, self.work / "log")
+        with mock.patch.object(broker, "_serves", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt), broker:
+            self.fail("it does not serve")
+        self.assertEqual(broker.process.returncode, -signal.SIGKILL)
 
     def test_a_file_that_cannot_be_written_keeps_no_other_back(self):
         made = Report("Two files", self.work)
