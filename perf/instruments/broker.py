@@ -3,14 +3,13 @@
 import contextlib
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-from side_by_side import load, machine, thin  # noqa: E402
+from side_by_side import arguments, load, machine, thin  # noqa: E402
 from side_by_side.contestants import KRINGLE, HeldMemory, contestant  # noqa: E402
 from side_by_side.rows import FETCHED, ROWS, WARM_UP  # noqa: E402
 
@@ -26,18 +25,13 @@ def profiling_binary():
 
 
 @contextlib.contextmanager
-def started(held_gb, overrides=()):
-    """A broker on an empty directory, warm, on a machine whose memory is touched: (broker, work directory)."""
-    work = machine.work_directory()
-    try:
-        with HeldMemory(held_gb) as held, contestant(KRINGLE, work, overrides) as broker:
-            print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
-            load.create(broker, WARM_UP.topic, WARM_UP.partitions)
-            load.run(WARM_UP.what, broker, WARM_UP.topic, WARM_UP.partitions, WARM_UP.options)
-            HeldMemory.fill(work / "fill")
-            yield broker, work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def started(work, overrides=()):
+    """A broker on an empty directory under `work`, warm, on a machine whose memory is held meanwhile."""
+    with contestant(KRINGLE, work, overrides) as broker:
+        load.create(broker, WARM_UP.topic, WARM_UP.partitions)
+        load.run(WARM_UP.what, broker, WARM_UP.topic, WARM_UP.partitions, WARM_UP.options)
+        HeldMemory.fill(work / "fill")
+        yield broker
 
 
 @contextlib.contextmanager

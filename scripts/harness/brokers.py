@@ -122,15 +122,18 @@ class Broker:
         """Returns once the broker answers on its port. Both brokers open it only when they can serve."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise BrokerFailed(f"{self.kind} ended with status {self.process.returncode}: {self.last_words()}")
-            if self._serves():
-                return self
-            time.sleep(0.01)
-        self.kill()
-        raise BrokerFailed(f"{self.kind} did not open port {self.port} in {START_TIMEOUT_S} s: {self.last_words()}")
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise BrokerFailed(f"{self.kind} ended with status {self.process.returncode}: {self.last_words()}")
+                if self._serves():
+                    return self
+                time.sleep(0.01)
+            raise BrokerFailed(f"{self.kind} did not open port {self.port} in {START_TIMEOUT_S} s: {self.last_words()}")
+        except BaseException:
+            self.kill()  # an interrupt too leaves nothing behind
+            raise
 
     def _serves(self):
         """An ApiVersions request (version 0, no client id) is answered, not only accepted."""
@@ -173,4 +176,6 @@ class Broker:
             try:
                 self.stop()
             except BrokerFailed:
+                pass
+            finally:
                 self.kill()

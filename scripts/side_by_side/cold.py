@@ -27,14 +27,12 @@ SPEED_TARGET, TAIL_TARGET = 0.8, 2.0
 
 def run(args, work):
     """Each broker in turn; the report."""
-    measured = []
-    with HeldMemory(args.held) as held:
-        print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
+    made = Report(f"A cold backlog of {args.backlog:g} GB, beside a live producer and a live consumer of 20 MB/s", work)
+    with made.measuring(args.held):
         for round_number in range(1, args.rounds + 1):
-            for kind in [kind for kind in args.only.split(",") if kind in (KAFKA, KRINGLE)]:
-                one_broker(kind, round_number, args, work, measured)
-    made = Report(f"A cold backlog of {args.backlog:g} GB, beside a live producer and a live consumer of 20 MB/s", work, measured)
-    tables(made, measured)
+            for kind in [kind for kind in args.only if kind in (KAFKA, KRINGLE)]:
+                one_broker(kind, round_number, args, work, made.measured)
+    tables(made, made.measured)
     return made
 
 

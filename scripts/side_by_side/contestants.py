@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 
 from harness.brokers import SCRIPTS, Broker, free_port
 
@@ -70,7 +71,14 @@ class HeldMemory:
 
     def __enter__(self):
         self.process = subprocess.Popen([bench_binary(), "hold-memory", f"{self.gb:.1f}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.process.stdout.readline()
+        try:
+            held = self.process.stdout.readline()
+        except BaseException:
+            self.process.kill()
+            raise
+        if not held:
+            sys.exit(f"error: {self.gb:.1f} GB of memory cannot be held; --held takes another number")
+        print(f"holding {self.gb:.1f} GB of memory touched", file=sys.stderr, flush=True)
         return self
 
     def __exit__(self, *_):

@@ -38,15 +38,15 @@ PINGED = re.compile(r"Avg latency: ([\d.]+) ms.*?50th = ([\d.]+), 99th = ([\d.]+
 
 def run(args, work):
     """All rounds; the report."""
-    kinds = [kind for kind in args.only.split(",") if kind in (KAFKA, KRINGLE)]
+    kinds = [kind for kind in args.only if kind in (KAFKA, KRINGLE)]
     kinds += [BARGAIN] * (KRINGLE in kinds)
-    measured = []
-    with HeldMemory(args.held) as held:
-        print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
+    made = Report("Apache Kafka's own load tools against Apache Kafka and Kringle", work)
+    with made.measuring(args.held):
         for round_number in range(1, args.rounds + 1):
             for kind in kinds:
-                one_broker(kind, round_number, args, work, measured)
-    return report(kinds, measured, work)
+                one_broker(kind, round_number, args, work, made.measured)
+    tables(made, kinds)
+    return made
 
 
 def one_broker(kind, round_number, args, work, measured):
@@ -72,7 +72,7 @@ def one_broker(kind, round_number, args, work, measured):
 
         for codec in CODECS:
             topic, sent = f"java-{codec}", 0
-            if args.rows and codec not in args.rows.split(","):
+            if args.rows and codec not in args.rows:
                 continue
             load.create(broker, topic, 4)
             for name, (size, batch, per_s) in SIZES.items():
@@ -129,16 +129,14 @@ def ping(broker, topic, count, codec, work):
     return dict(zip(("mean_ms", "p50_ms", "p99_ms", "p999_ms"), map(float, found.groups())))
 
 
-def report(kinds, measured, work):
+def tables(made, kinds):
     """One line for each setting: both brokers and their ratio."""
-    made = Report("Apache Kafka's own load tools against Apache Kafka and Kringle", work, measured)
-    for one in measured:
+    for one in made.measured:
         if "failed" in one:
             made.warn(f"{one['broker']} {one['setting']} round {one['round']}: {one['failed']}")
     for kind in kinds:
         if kind != KAFKA:
             compare(kind, made)
-    return made
 
 
 def compare(kind, made):

@@ -12,11 +12,10 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 
 from . import load
-from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant, reopened
+from .contestants import KAFKA, KRINGLE, bench_binary, contestant, reopened
 from .report import Report, Table, short
 from .scale import lead_all, most_descriptors, note
 
@@ -40,22 +39,24 @@ FLAT_PERCENT = 10  # for each tenfold length: less is noise on a machine like th
 def run(args, work):
     """Each broker in turn; the report."""
     most_descriptors()
-    kinds = [kind for kind in args.only.split(",") if kind in (KAFKA, KRINGLE)]
-    made = Report("What the length of a log costs", work, [])
-    with HeldMemory(args.held) as held:
-        print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
-        for kind in kinds:
+    made = Report("What the length of a log costs", work)
+    measured = []
+    with made.measuring(args.held):
+        for kind in [kind for kind in args.only if kind in (KAFKA, KRINGLE)]:
             logs = [Log(made, kind, work, segments, gb) for segments in SEGMENTS for gb in GB if gb <= args.most_gb]
+            measured += logs
             os.sync()
             disk_gb = sum(file.stat().st_blocks * 512 for log in logs for file in log.work.rglob("*")) / 1e9
             made.notes.append(f"{kind}: {sum(log.bytes for log in logs) / 1e9:.0f} GB of log take {disk_gb:.1f} GB of disk")
             for round_number in range(1, args.rounds + 1):
                 for log in logs:
                     log.round(made, round_number, args.secs)
-            for segments in SEGMENTS:
-                tables(made, kind, segments, [log for log in logs if log.segments == segments])
             for log in logs:
                 log.remove()
+    for kind in args.only:
+        for segments in SEGMENTS:
+            if logs := [log for log in measured if (log.kind, log.segments) == (kind, segments) and log.figures]:
+                tables(made, kind, segments, logs)
     return made
 
 
@@ -76,11 +77,9 @@ class Log:
 
     def round(self, made, round_number, secs):
         """Start, everything that is measured, stop."""
-        broker, began = reopened(self.kind, self.work), time.monotonic()
-        broker.start()
-        one = {"start_ms": 1000 * (time.monotonic() - began)}
-        with_log = {"part": "log-size", "broker": self.kind, "segments": self.segments, "GB": self.gb, "round": round_number}
-        try:
+        broker, began, one = reopened(self.kind, self.work), time.monotonic(), {}
+        with broker:
+            one["start_ms"] = 1000 * (time.monotonic() - began)
             lead_all(made, broker, TOPIC, 1)
             for name, (what, options) in ROWS.items():
                 got = load.run(what, broker, TOPIC, 1, f"{options.format(records=self.records)} --secs {secs} --warm {WARM_S[self.kind]}")
@@ -89,10 +88,9 @@ class Log:
                     continue
                 one[name] = {"cpu_us": 1e6 * got["cpu_s"] / (got["reqs_per_s"] * got["secs"]), "p50_us": got["p50_us"], "p99_us": got["p99_us"]}
             one["rss_MB"] = load.rss_mb(broker)
-        finally:
             one["stop_ms"] = 1000 * broker.stop()
         self.figures.append(one)
-        note(made, **with_log, **one)
+        note(made, part="log-size", broker=self.kind, segments=self.segments, GB=self.gb, round=round_number, **one)
 
     def median(self, *path):
         """Of a figure over the rounds; None where no round has it."""

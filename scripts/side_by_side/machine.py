@@ -1,5 +1,6 @@
 """What a figure belongs to: machine, kernel, filesystem, commit, date and command. And what must be installed first."""
 
+import contextlib
 import datetime
 import os
 import pathlib
@@ -17,6 +18,7 @@ def facts(directory):
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shlex.join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
         "commit": commit(),
+        **given(),
         "kernel": " ".join((os.uname().sysname, os.uname().release, os.uname().machine)),
         "processor": f"{os.cpu_count()} x {processor()}",
         "memory": f"{memory_mb('MemTotal') / 1000:.1f} GB",
@@ -30,6 +32,12 @@ def commit():
         return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
 
     return (git("rev-parse", "--short=12", "HEAD") or "unknown") + (" with changes" if git("status", "--porcelain", "-uno") else "")
+
+
+def given():
+    """The programs that were not built from this tree here."""
+    names = {"kringle": "KRINGLE_BIN", "kringle-bench": "KRINGLE_BENCH_BIN"}
+    return {name: f"{variable}={os.environ[variable]}, which may be of another commit" for name, variable in names.items() if variable in os.environ}
 
 
 def processor():
@@ -62,8 +70,9 @@ def need(*commands):
                  + " ".join(packages.get(command, command) for command in missing))
 
 
+@contextlib.contextmanager
 def work_directory():
-    """Where brokers under test keep their data: on a disk (a temporary directory may be memory), and empty."""
+    """Where brokers under test keep their data: on a disk (a temporary directory may be memory), empty, and deleted in the end."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "kringle"
     for left in cache.glob("compare-*"):
         # A run that was killed leaves what its brokers wrote, which may be much.
@@ -73,4 +82,7 @@ def work_directory():
     work = cache / f"compare-{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    return work
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,10 +1,17 @@
 """Tables as text, JSON and one HTML page, with what they belong to at the head. The page has charts too."""
 
+import contextlib
 import html
 import json
 import pathlib
+import signal
+import sys
 
 from . import bars, machine
+from .contestants import HeldMemory
+
+INTERRUPTED_STATUS = 128 + signal.SIGINT
+INTERRUPTED = "interrupted: what was measured until then follows"
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.5em 0 2em}th,td{padding:.15em .8em;border-bottom:1px solid #ddd;text-align:right}
@@ -53,26 +60,54 @@ class Table:
 class Report:
     """Everything that one run has to say."""
 
-    def __init__(self, title, directory, measured):
-        self.title, self.measured = title, measured
+    def __init__(self, title, directory):
+        self.title = title
+        self.interrupted = self.measures = False
         self.facts = machine.facts(directory)
-        self.warnings, self.charts, self.tables, self.notes = [], [], [], []
+        self.measured, self.warnings, self.charts, self.tables, self.notes = [], [], [], [], []
+
+    @contextlib.contextmanager
+    def measuring(self, held_gb):
+        """Memory is held meanwhile. An interrupt (SIGINT, SIGTERM) ends the measuring but not the report; a second one ends the program."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupt)
+        with contextlib.suppress(KeyboardInterrupt), HeldMemory(held_gb) as held:
+            self.facts["memory held"] = f"{held.gb:.1f} GB"
+            self.measures = True
+            yield
+        self.measures = False
+        if self.interrupted:
+            self.warnings.insert(0, INTERRUPTED)
+
+    def _interrupt(self, *_):
+        if not self.measures:
+            print("interrupted", file=sys.stderr, flush=True)
+            sys.exit(INTERRUPTED_STATUS)
+        self.interrupted, self.measures = True, False
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        raise KeyboardInterrupt
 
     def warn(self, text):
         """Something that went wrong: said before any figure."""
         self.warnings.append(text)
 
+    def table(self, title, columns):
+        """A table whose rows come one by one: those that are complete stand in the report, whatever happens."""
+        self.tables.append(Table(title, columns))
+        return self.tables[-1]
+
     def text(self):
-        parts = [self.title, "\n".join(f"{name + ':':12}{value}" for name, value in self.facts.items())]
+        width = max(map(len, self.facts)) + 1
+        parts = [self.title, "\n".join(f"{name + ':':{width}} {value}" for name, value in self.facts.items())]
         parts += ["\n".join(f"ERROR: {warning}" for warning in self.warnings)] if self.warnings else []
-        parts += [table.text() for table in self.tables] + self.notes
+        parts += [table.text() for table in self.tables if table.rows] + self.notes
         return "\n\n".join(parts)
 
     def html(self):
         facts = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in self.facts.items())
         warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in self.warnings)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        tables = "".join(table.html() for table in self.tables)
+        tables = "".join(table.html() for table in self.tables if table.rows)
         charts = "".join(bars.chart(title, of) for title, of in self.charts)
         return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
                 f"<style>{STYLE}</style><h1>{html.escape(self.title)}</h1><dl>{facts}</dl>{warnings}{charts}{tables}{notes}</html>\n")
@@ -83,10 +118,12 @@ class Report:
                            "notes": self.notes}, indent=1) + "\n"
 
     def leave(self, out, page):
-        """Prints it, and writes it where it was asked for. The exit status of the script: 1 if something failed."""
+        """Writes it where it was asked for, and prints it. The exit status of the script: 1 if something failed, 130 if it was interrupted."""
+        for path, made in ((out, self.json), (page, self.html)):
+            if path:
+                try:
+                    pathlib.Path(path).write_text(made())
+                except OSError as error:
+                    self.warn(f"{path} is not written: {error.strerror}")
         print(self.text(), flush=True)
-        if out:
-            pathlib.Path(out).write_text(self.json())
-        if page:
-            pathlib.Path(page).write_text(self.html())
-        return 1 if self.warnings else 0
+        return INTERRUPTED_STATUS if self.interrupted else 1 if self.warnings else 0

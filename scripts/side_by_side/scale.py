@@ -13,7 +13,7 @@ import time
 
 from . import load
 from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant
-from .report import Report, Table, short
+from .report import Report, short
 from .rows import ROWS, WARM_UP
 
 FEW, MANY = 10, 10_000
@@ -32,13 +32,12 @@ SHARDS_LOAD = ("produce-1x100", "produce-16x1K-p100", "fetch-64K-4conn")
 def run(args, work):
     """All parts that were asked for; the report."""
     limit = most_descriptors()
-    kinds = [kind for kind in args.only.split(",") if kind in (KAFKA, KRINGLE)]
-    made = Report("What scale costs", work, [])
-    parts = {"partitions": partitions, "connections": connections, "memory": memory, "shards": shards}
-    with HeldMemory(args.held) as held:
-        print(f"holding {held.gb:.1f} GB of memory touched; {limit} descriptors for each process", file=sys.stderr)
-        for name, part in parts.items():
-            if not args.rows or name in args.rows.split(","):
+    kinds = [kind for kind in args.only if kind in (KAFKA, KRINGLE)]
+    made = Report("What scale costs", work)
+    made.facts["descriptors"] = f"{limit} for each process"
+    with made.measuring(args.held):
+        for name, part in PARTS.items():
+            if not args.rows or name in args.rows:
                 part(made, kinds, args, work, limit)
     return made
 
@@ -58,8 +57,8 @@ def note(made, **figures):
 
 def partitions(made, kinds, args, work, limit):
     """Throughput over 10,000 partitions against throughput over 10."""
-    table = Table(f"Produce 16x1 KB over {MANY:,} partitions and over {FEW} (wanted: >= 0.80)",
-                  ["broker", "partitions", "MB/s many", "MB/s few", "ratio", "", "CPU-s/GB many", "few", "RSS MB idle", "descriptors per partition"])
+    table = made.table(f"Produce 16x1 KB over {MANY:,} partitions and over {FEW} (wanted: >= 0.80)",
+                       ["broker", "partitions", "MB/s many", "MB/s few", "ratio", "", "CPU-s/GB many", "few", "RSS MB idle", "descriptors per partition"])
     for kind in kinds:
         with contestant(kind, work) as broker:
             before = load.descriptors(broker)
@@ -98,7 +97,6 @@ def partitions(made, kinds, args, work, limit):
             table.add(kind, f"{many:,}", short(speed["many"]), short(speed["few"]), f"{ratio:.2f}", "MISSED" if ratio < 0.8 else "met" if many == MANY else "too few",
                       short(cpu["many"]), short(cpu["few"]), short(rss), f"{each:.1f}")
         shutil.rmtree(work / f"{kind}-data", ignore_errors=True)
-    made.tables.append(table)
 
 
 def lead_all(made, broker, topic, count):
@@ -119,7 +117,7 @@ def connections(made, kinds, args, work, limit):
     count = min(IDLE, limit - SPARE_DESCRIPTORS)
     if count < IDLE:
         made.warn(f"`ulimit -Hn` is {limit}: measured with {count:,} connections instead of {IDLE:,}")
-    table = Table(f"{count:,} idle connections (wanted: < 100 MB for Kringle)", ["broker", "RSS MB without", "RSS MB with", "KB per connection", ""])
+    table = made.table(f"{count:,} idle connections (wanted: < 100 MB for Kringle)", ["broker", "RSS MB without", "RSS MB with", "KB per connection", ""])
     for kind in kinds:
         with contestant(kind, work) as broker:
             time.sleep(2)
@@ -145,7 +143,6 @@ def connections(made, kinds, args, work, limit):
             verdict = "" if kind == KAFKA else "met" if after < 100 and opened >= IDLE else "MISSED"
             table.add(kind, short(before), short(after), short((after - before) * 1024 / max(opened, 1)), verdict)
         shutil.rmtree(work / f"{kind}-data", ignore_errors=True)
-    made.tables.append(table)
 
 
 def rows_on(broker, names, args):
@@ -160,7 +157,7 @@ def rows_on(broker, names, args):
 
 def memory(made, kinds, args, work, _limit):
     """Resident memory while the broker does as much as it can."""
-    table = Table("Resident memory under full load (wanted: < 150 MB for Kringle)", ["broker", "highest RSS MB", "after each load, MB", ""])
+    table = made.table("Resident memory under full load (wanted: < 150 MB for Kringle)", ["broker", "highest RSS MB", "after each load, MB", ""])
     for kind in kinds:
         with contestant(kind, work) as broker:
             figures = rows_on(broker, FULL_LOAD, args)
@@ -172,15 +169,14 @@ def memory(made, kinds, args, work, _limit):
         table.add(kind, short(highest), " ".join(short(one.get("rss_MB")) for one in figures.values()),
                   "" if kind == KAFKA else "met" if highest < 150 else "MISSED")
         shutil.rmtree(work / f"{kind}-data", ignore_errors=True)
-    made.tables.append(table)
 
 
 def shards(made, kinds, args, work, _limit):
     """The same loads on one shard and on two."""
     if KRINGLE not in kinds:
         return
-    table = Table("Kringle on one shard and on two (the load generator has one of the machine's cores)",
-                  ["row", "MB/s on one", "on two", "ratio", "CPU-s/GB on one", "on two"])
+    table = made.table("Kringle on one shard and on two (the load generator has one of the machine's cores)",
+                       ["row", "MB/s on one", "on two", "ratio", "CPU-s/GB on one", "on two"])
     got = {}
     for count in (1, 2):
         with contestant(KRINGLE, work, [f"kringle.shards={count}"]) as broker:
@@ -195,4 +191,6 @@ def shards(made, kinds, args, work, _limit):
             note(made, part="shards", shards=count, row=name, MBps=figures.get("MBps"), cpu_s_per_GB=figures.get("cpu_s_per_GB"))
         if "MBps" in one and "MBps" in two:
             table.add(name, short(one["MBps"]), short(two["MBps"]), f"{two['MBps'] / one['MBps']:.2f}", short(one["cpu_s_per_GB"]), short(two["cpu_s_per_GB"]))
-    made.tables.append(table)
+
+
+PARTS = {"partitions": partitions, "connections": connections, "memory": memory, "shards": shards}

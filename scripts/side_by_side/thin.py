@@ -18,8 +18,6 @@ SETTLE_S = 2  # Apache Kafka goes on electing leaders for a moment after it has 
 
 def chosen(names):
     """The rows to run, in their order; fetch rows bring the row that fills their topic."""
-    if unknown := [name for name in names if name not in ROWS]:
-        sys.exit(f"error: no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     rows = {name: row for name, row in ROWS.items() if not names or name in names}
     if any(row.what == "fetch" for row in rows.values()):
         rows = {FETCHED: ROWS[FETCHED], **rows}
@@ -28,14 +26,14 @@ def chosen(names):
 
 def run(args, work):
     """All rounds; the report."""
-    rows = chosen([name for name in args.rows.split(",") if name])
-    measured = []
-    with HeldMemory(args.held) as held:
-        print(f"holding {held.gb:.1f} GB of memory touched", file=sys.stderr)
+    rows = chosen(args.rows)
+    made = Report("Kringle, Apache Kafka and the machine's floor side by side", work)
+    with made.measuring(args.held):
         for round_number in range(1, args.rounds + 1):
-            for kind in args.only.split(","):
-                one_broker(kind, rows, round_number, args, work, measured)
-    return report(rows, args.only.split(","), measured, work)
+            for kind in args.only:
+                one_broker(kind, rows, round_number, args, work, made.measured)
+    tables(made, rows, args.only)
+    return made
 
 
 def one_broker(kind, rows, round_number, args, work, measured):
@@ -70,14 +68,14 @@ def said(figures):
             f"  {short(figures.get(CPU))} CPU-s/GB{errors}")
 
 
-def report(rows, kinds, measured, work):
+def tables(made, rows, kinds):
     """Medians, and Kringle's divided by the others'."""
+    measured = made.measured
 
     def median(kind, row, figure):
         values = [one[figure] for one in measured if one["broker"] == kind and one["row"] == row and figure in one]
         return statistics.median(values) if values else None
 
-    made = Report("Kringle, Apache Kafka and the machine's floor side by side", work, measured)
     bad = [one for one in measured if one.get("errors") or "failed" in one]
     for one in bad:
         made.warn(f"{one['broker']} {one['row']} round {one['round']}: "
@@ -110,4 +108,3 @@ def report(rows, kinds, measured, work):
     for kind in kinds:
         starts.add(kind, short(median(kind, "start", "secs")), short(median(kind, "start", "rss_MB")))
     made.tables.append(starts)
-    return made
