@@ -25,12 +25,13 @@ pub(crate) fn run(options: &cli::Sweep, session: &Session) -> Result<Findings, B
     let mut findings = Findings::comparing(describe(&closed, session));
     let mut goes_on = findings.take("peak", Ok(peak));
     for percent in &options.steps {
+        if !goes_on {
+            break;
+        }
         let rate = Rate::Bytes(peak_mb_s * 1e6 * f64::from(*percent) / 100.0);
         let name = format!("{percent} %");
-        goes_on = goes_on && {
-            let step = measure(session, &name, &name, Load { rate: Some(rate), ..load.clone() }, timing);
-            findings.take(&name, step)
-        };
+        let step = measure(session, &name, &name, Load { rate: Some(rate), ..load.clone() }, timing);
+        goes_on = findings.take(&name, step);
     }
     findings.notes = vec![
         format!("the peak is {} MB/s of keys and values, in a closed loop of full batches", significant(peak_mb_s)),
