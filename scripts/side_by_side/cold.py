@@ -14,7 +14,7 @@ import sys
 import time
 
 from . import load
-from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant
+from .contestants import HeldMemory, bench_binary, brokers, contestant
 from .report import Report, Table, short
 from .rows import WARM_UP
 
@@ -30,9 +30,9 @@ def run(args, work):
     made = Report(f"A cold backlog of {args.backlog:g} GB, beside a live producer and a live consumer of 20 MB/s", work)
     with made.measuring(args.held):
         for round_number in range(1, args.rounds + 1):
-            for kind in [kind for kind in args.only if kind in (KAFKA, KRINGLE)]:
+            for kind in brokers(args.only):
                 one_broker(kind, round_number, args, work, made.measured)
-    tables(made, made.measured)
+    tables(made)
     return made
 
 
@@ -98,13 +98,13 @@ def p99(both, who):
     return (figures if who == "producer" else figures.get("end_to_end", {})).get("p99_us")
 
 
-def tables(made, measured):
+def tables(made):
     """Medians over the rounds."""
     speed = Table(f"Catch-up (wanted: >= {SPEED_TARGET:.0%} of the disk's speed)", ["broker", "disk MB/s", "catch-up MB/s", "share", "", "broker's CPU-s"])
     tails = Table(f"p99 of the live load (wanted: within {TAIL_TARGET:g}x of itself without the catch-up)",
                   ["broker", "of", "alone us", "beside us", "times", ""])
-    for kind in dict.fromkeys(one["broker"] for one in measured):
-        rounds = [one for one in measured if one["broker"] == kind]
+    for kind in dict.fromkeys(one["broker"] for one in made.measured):
+        rounds = [one for one in made.measured if one["broker"] == kind]
         for one in rounds:
             for name, figures in (("catch-up", one["catch_up"]), *one["alone"].items(), *one["beside"].items()):
                 if "failed" in figures or figures["errors"]:

@@ -15,6 +15,11 @@ KRINGLE, KAFKA, FLOOR = "kringle", "kafka", "floor"
 ALL = (KAFKA, FLOOR, KRINGLE)
 
 
+def brokers(kinds):
+    """Those of `kinds` that do all that a broker does: the floor does not."""
+    return [kind for kind in kinds if kind != FLOOR]
+
+
 def bench_binary():
     """KRINGLE_BENCH_BIN, or the release build of this tree, which is made (or found up to date) here."""
     if "KRINGLE_BENCH_BIN" in os.environ:

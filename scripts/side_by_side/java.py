@@ -17,7 +17,7 @@ from harness import tools
 
 from . import load
 from .bars import Bar
-from .contestants import KAFKA, KRINGLE, HeldMemory, contestant
+from .contestants import KAFKA, KRINGLE, HeldMemory, brokers, contestant
 from .report import Report, Table, short
 from .rows import WARM_UP
 
@@ -38,7 +38,7 @@ PINGED = re.compile(r"Avg latency: ([\d.]+) ms.*?50th = ([\d.]+), 99th = ([\d.]+
 
 def run(args, work):
     """All rounds; the report."""
-    kinds = [kind for kind in args.only if kind in (KAFKA, KRINGLE)]
+    kinds = brokers(args.only)
     kinds += [BARGAIN] * (KRINGLE in kinds)
     made = Report("Apache Kafka's own load tools against Apache Kafka and Kringle", work)
     with made.measuring(args.held):

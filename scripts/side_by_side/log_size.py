@@ -15,7 +15,7 @@ import subprocess
 import time
 
 from . import load
-from .contestants import KAFKA, KRINGLE, bench_binary, contestant, reopened
+from .contestants import KAFKA, KRINGLE, bench_binary, brokers, contestant, reopened
 from .report import Report, Table, short
 from .scale import lead_all, most_descriptors, note
 
@@ -42,7 +42,7 @@ def run(args, work):
     made = Report("What the length of a log costs", work)
     measured = []
     with made.measuring(args.held):
-        for kind in [kind for kind in args.only if kind in (KAFKA, KRINGLE)]:
+        for kind in brokers(args.only):
             logs = [Log(made, kind, work, segments, gb) for segments in SEGMENTS for gb in GB if gb <= args.most_gb]
             measured += logs
             os.sync()

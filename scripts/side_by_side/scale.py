@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import load
-from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, contestant
+from .contestants import KAFKA, KRINGLE, HeldMemory, bench_binary, brokers, contestant
 from .report import Report, short
 from .rows import ROWS, WARM_UP
 
@@ -32,7 +32,7 @@ SHARDS_LOAD = ("produce-1x100", "produce-16x1K-p100", "fetch-64K-4conn")
 def run(args, work):
     """All parts that were asked for; the report."""
     limit = most_descriptors()
-    kinds = [kind for kind in args.only if kind in (KAFKA, KRINGLE)]
+    kinds = brokers(args.only)
     made = Report("What scale costs", work)
     made.facts["descriptors"] = f"{limit} for each process"
     with made.measuring(args.held):

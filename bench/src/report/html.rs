@@ -236,7 +236,7 @@ fn batch_curve(page: &mut String, outcomes: &[Outcome]) {
     let speed = sizes().filter_map(|(_, size, series)| Some((size, series.payload_mb_s?)));
     let speed = [Line { name: "payload".to_owned(), points: speed.collect() }];
     add(page, lines("Throughput by batch size", &x, &axis("MB/s of keys and values", Scale::Linear), &speed));
-    let cost = sizes().filter_map(|(outcome, size, _)| Some((size, outcome.broker.as_ref()?.cpu_seconds_per_gb?)));
+    let cost = sizes().filter_map(|(outcome, size, _)| Some((size, outcome.cpu_seconds_per_wire_gb()?)));
     let cost = [Line { name: "broker".to_owned(), points: cost.collect() }];
     add(page, lines("The broker's cost by batch size", &x, &axis("processor seconds per GB", Scale::Log), &cost));
 }

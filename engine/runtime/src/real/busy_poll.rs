@@ -38,15 +38,18 @@ impl BusyPoll {
 
     /// It has looked in vain.
     pub(crate) fn gave_up(&mut self) {
-        self.score = self.score.saturating_sub(PENALTY);
+        self.learn(false);
     }
 
     /// A turn that began at `now` has polled `polls` tasks. To fall asleep and be woken takes time too, most on a virtual machine: twice the
     /// longest look still counts as short, and a look shows whether it was.
     pub(crate) fn turn(&mut self, now: Time, polls: u32) {
         let Some(since) = self.waits_since.take() else { return };
-        let short = now - since <= 2 * self.longest && polls <= FEW;
-        self.score = if short { (self.score + 1).min(HIGHEST) } else { self.score.saturating_sub(PENALTY) };
+        self.learn(now - since <= 2 * self.longest && polls <= FEW);
+    }
+
+    fn learn(&mut self, worth_it: bool) {
+        self.score = if worth_it { (self.score + 1).min(HIGHEST) } else { self.score.saturating_sub(PENALTY) };
     }
 }
 
