@@ -148,3 +148,60 @@ fn a_producer_without_patience_still_gets_its_yes_from_stable_storage() {
     let again = TestBroker::start_on(home.path(), &[]);
     assert_eq!(again.connect().high_watermark("t", 0), 3);
 }
+
+/// A broker that is killed, and the log's file cut to what was synced there, as a power cut may leave it: so many records are in the
+/// journal alone, behind those whose number this gives.
+fn cut_off(home: &std::path::Path, journaled: i64) -> i64 {
+    let broker = TestBroker::start_on(home, &["kringle.shards=1", "kringle.admin.listener=127.0.0.1:0"]);
+    let mut client = broker.connect();
+    client.create_topic("t", 1);
+    let log = home.join("t-0/00000000000000000000.log");
+    let one = batch(Compression::None, &[b"v"]);
+    let bytes_of_one = one.len() as u64;
+    let mut next = 0;
+    let mut produce_one = || {
+        assert_eq!(client.produce("t", 0, -1, one.clone()), (0, next));
+        next += 1;
+        next
+    };
+    // The first go to the log's own file, while the journal is being laid.
+    let synced = loop {
+        let end = produce_one();
+        if broker.metric("kringle_journal_records_total") == [1.0] {
+            break end - 1;
+        }
+        assert!(end < 10_000, "no journal");
+    };
+    while produce_one() < synced + journaled {}
+    broker.kill();
+    let log = std::fs::File::options().write(true).open(&log).expect("there");
+    log.set_len(bytes_of_one * u64::try_from(synced).expect("a count")).expect("cut");
+    synced
+}
+
+#[test]
+fn what_only_the_journal_has_is_there_after_a_crash() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let synced = cut_off(home.path(), 50);
+    let broker = TestBroker::start_on(home.path(), &[]);
+    assert_eq!(broker.connect().high_watermark("t", 0), synced + 50);
+    assert!(broker.stop());
+    assert!(!home.path().join("kringle-journal-0").exists(), "a clean stop leaves none");
+    let broker = TestBroker::start_on(home.path(), &[]);
+    assert_eq!(broker.connect().high_watermark("t", 0), synced + 50);
+}
+
+#[test]
+fn a_journal_from_before_another_broker_ran_is_not_used() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let synced = cut_off(home.path(), 50);
+    // As the start of Apache Kafka on this directory would.
+    let state = home.path().join("__cluster_metadata-0/quorum-state");
+    let text = std::fs::read_to_string(&state).expect("there");
+    let (head, rest) = text.split_once("\"leaderEpoch\":").expect("an epoch");
+    let (epoch, tail) = rest.split_once(',').expect("a number");
+    let next = epoch.parse::<i32>().expect("a number") + 1;
+    std::fs::write(&state, format!("{head}\"leaderEpoch\":{next},{tail}")).expect("written");
+    let broker = TestBroker::start_on(home.path(), &[]);
+    assert_eq!(broker.connect().high_watermark("t", 0), synced, "the log as the other broker left it");
+}

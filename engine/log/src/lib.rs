@@ -32,6 +32,7 @@ mod dir;
 mod epochs;
 mod error;
 mod index;
+pub mod journal;
 mod partition;
 mod producers;
 mod reader;

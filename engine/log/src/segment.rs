@@ -137,6 +137,8 @@ pub(crate) struct ActiveSegment {
     pub(crate) reserved: Option<u64>,
     /// Up to here the log was synced.
     pub(crate) synced: u64,
+    /// Up to here it was synced, or is in a journal or on its way there.
+    pub(crate) journaled: u64,
     /// Up to here the file is written, with zeros behind `size` ([`crate::partition::runway`], [`crate::partition::fill`]); 0 if it
     /// ends with `size`.
     pub(crate) runway_end: u64,
@@ -211,6 +213,7 @@ impl ActiveSegment {
             has_aborted_txns: false,
             reserved: Some(reserved),
             synced: 0,
+            journaled: 0,
             runway_end: 0,
             recent: VecDeque::new(),
         }

@@ -4,15 +4,21 @@
 
 mod common;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use common::{DAY, NOW, batch_at, batch_of_bytes, offsets_from};
-use kringle_log::{Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Step, SyncJob, TopicPartition};
+use kringle_log::journal::{self, JOURNAL_HEAD_BYTES, JournalJob};
+use kringle_log::{
+    Acks, AppendError, LogConfig, LogError, OpenLog, PartitionLog, Progressed, Step, SyncJob, TopicPartition,
+};
 use kringle_protocol::Uuid;
-use kringle_runtime::{Fs, sim::Sim};
+use kringle_runtime::{DirectPool, File, Fs, sim::Sim};
 
+const LOG_DIR: &str = "/data";
 const DIR: &str = "/data/t-0";
+/// What a journal may hold before its log is synced and its space used again.
+const JOURNAL_BYTES: u64 = 8 << 10;
 
 /// A small generator of numbers: the test's own choices, from the seed.
 struct Dice(u64);
@@ -44,18 +50,96 @@ struct Producer {
     acks_one: u64,
     /// A sync may fail, and the next, which is begun before anybody knows, find nothing left to do.
     disk_fails: bool,
+    /// Commits go by a journal, most of them.
+    journals: bool,
+    /// That of this life.
+    journal: Option<Journal>,
     /// Records that power cuts took.
     lost: Vec<i64>,
     /// Where recovery is to begin, as the broker wrote it down last.
     checkpoint: i64,
 }
 
+/// A journal, of one life of a broker.
+struct Journal {
+    file: File,
+    run: u64,
+    at: u64,
+    pool: DirectPool,
+}
+
+impl Journal {
+    fn create(fs: &Fs, run: u64) -> Journal {
+        let file = journal::create(fs, Path::new(LOG_DIR), 0, run, EPOCH).unwrap();
+        Journal { file, run, at: JOURNAL_HEAD_BYTES, pool: DirectPool::default() }
+    }
+
+    /// Makes the job's bytes durable; before that, if there is no place for them, the log's own files.
+    fn write(&mut self, log: &mut PartitionLog, job: &JournalJob) -> io::Result<()> {
+        if self.at > JOURNAL_BYTES {
+            if let Some(sync) = log.flush_job() {
+                let result = sync.run_inline(log.fs());
+                log.finish_sync(&sync, result).map_err(io::Error::other)?;
+            }
+            self.at = JOURNAL_HEAD_BYTES;
+        }
+        let record = journal::record(self.run, std::slice::from_ref(job), &self.pool, false)?;
+        self.file.write_all_at(&mut [IoSlice::new(&record)], self.at)?;
+        self.at += record.len() as u64;
+        self.file.sync_data()
+    }
+}
+
+/// The epoch of the metadata quorum.
+const EPOCH: i32 = 3;
+
+/// What is to be made durable, one way or the other, and how that went.
+enum Commit {
+    Sync(SyncJob, io::Result<()>),
+    Journal(JournalJob, io::Result<()>),
+}
+
+impl Commit {
+    fn begin(log: &mut PartitionLog, journal: Option<&mut Journal>, dice: &mut Dice) -> Option<Commit> {
+        if let Some(journal) = journal
+            && dice.below(8) > 0
+            && log.journal_bytes().is_some()
+        {
+            let job = log.journal_job()?;
+            let result = journal.write(log, &job);
+            return Some(Commit::Journal(job, result));
+        }
+        let job = log.sync_job()?;
+        let result = job.run_inline(log.fs());
+        Some(Commit::Sync(job, result))
+    }
+
+    fn finish(self, log: &mut PartitionLog) -> Result<Progressed, LogError> {
+        match self {
+            Commit::Sync(job, result) => log.finish_sync(&job, result),
+            Commit::Journal(job, result) => log.finish_journal(&job, result),
+        }
+    }
+}
+
+/// Opens what a crash left.
+fn recover(fs: &Fs, segment_bytes: u32, recovery_point: i64) -> Result<PartitionLog, LogError> {
+    let log_dir = Path::new(LOG_DIR);
+    journal::redo(fs, log_dir, Some(EPOCH)).unwrap();
+    fs.sync_fs(log_dir).unwrap();
+    journal::remove(fs, log_dir).unwrap();
+    try_open(fs, segment_bytes, false, recovery_point)
+}
+
 /// One life of a broker: appends, rolls and syncs at random until its `steps` are over or the disk ends it. A sync may go on
 /// beside other steps.
 fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps: u64) {
+    if producer.journals && producer.journal.is_none() {
+        producer.journal = Some(Journal::create(log.fs(), dice.below(1 << 31)));
+    }
     // The checkpoint is written now and then.
     let written_at = dice.below(steps);
-    let mut syncing: Option<(SyncJob, io::Result<()>)> = None;
+    let mut committing: Option<Commit> = None;
     for step in 0..steps {
         if step == written_at {
             producer.checkpoint = log.recovery_point();
@@ -100,13 +184,10 @@ fn live(log: &mut PartitionLog, producer: &mut Producer, dice: &mut Dice, steps:
                     log.finish_roll(done).map(drop)
                 }
             },
-            _ => match syncing.take() {
-                Some((job, result)) => log.finish_sync(&job, result).map(drop),
+            _ => match committing.take() {
+                Some(commit) => commit.finish(log).map(drop),
                 None => {
-                    syncing = log.sync_job().map(|job| {
-                        let result = job.run_inline(log.fs());
-                        (job, result)
-                    });
+                    committing = Commit::begin(log, producer.journal.as_mut(), dice);
                     Ok(())
                 }
             },
@@ -150,6 +231,7 @@ fn check(log: &PartitionLog, producer: &mut Producer, seed: u64) {
     // The producer finds out where the log ends and goes on from there.
     (producer.sent, producer.acknowledged) = (end, end);
     producer.awaited.clear();
+    producer.journal = None;
 }
 
 #[test]
@@ -162,6 +244,12 @@ fn acknowledged_records_survive_power_cuts_and_kills_beside_zeros_that_fill_bloc
     let producer = || Producer { value_bytes: 3000, acks_one: 7, ..Producer::default() };
     let filled = survive(300_000, producer);
     assert!(filled > 0, "no life ended beside zeros");
+}
+
+#[test]
+fn acknowledged_records_survive_power_cuts_and_kills_with_a_journal() {
+    survive(1200, || Producer { value_bytes: 5, journals: true, ..Producer::default() });
+    survive(9000, || Producer { value_bytes: 300, acks_one: 5, journals: true, ..Producer::default() });
 }
 
 /// So many lives ended with zeros behind the log.
@@ -190,7 +278,7 @@ fn survive(segment_bytes: u32, producer: impl Fn() -> Producer) -> usize {
                 sim.crash(&node);
             }
             fs = sim.restart(&node).fs();
-            log = try_open(&fs, segment_bytes, false, recovery_point).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            log = recover(&fs, segment_bytes, recovery_point).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             check(&log, &mut producer, seed);
         }
     }
@@ -219,7 +307,7 @@ fn a_full_disk_refuses_appends_and_loses_nothing() {
         check(&log, &mut producer, seed);
         drop(log);
         sim.crash(&node);
-        let log = try_open(&sim.restart(&node).fs(), 1200, false, 0).unwrap();
+        let log = recover(&sim.restart(&node).fs(), 1200, 0).unwrap();
         check(&log, &mut producer, seed);
     }
 }
@@ -231,7 +319,8 @@ fn a_failing_disk_ends_the_log_and_loses_nothing_acknowledged() {
         let mut sim = Sim::new(seed);
         let node = sim.node("a");
         let mut log = try_open(&node.host().fs(), 1200, true, 0).unwrap();
-        let mut producer = Producer { value_bytes: 5, disk_fails: true, ..Producer::default() };
+        let journals = dice.below(2) == 0;
+        let mut producer = Producer { value_bytes: 5, disk_fails: true, journals, ..Producer::default() };
         live(&mut log, &mut producer, &mut dice, 30);
         let until = dice.below(30);
         let at_sync = dice.below(2) == 0;
@@ -247,7 +336,7 @@ fn a_failing_disk_ends_the_log_and_loses_nothing_acknowledged() {
         drop(log);
         sim.crash(&node);
         sim.disk_faults(&node, |faults| *faults = Default::default());
-        let log = try_open(&sim.restart(&node).fs(), 1200, false, 0).unwrap();
+        let log = recover(&sim.restart(&node).fs(), 1200, 0).unwrap();
         check(&log, &mut producer, seed);
     }
 }

@@ -71,6 +71,17 @@ impl Fs {
         Ok(File { inner })
     }
 
+    /// Opens a file for [`Rt::write_durably`](crate::Rt::write_durably), past the page cache (`O_DIRECT`) where the file system can;
+    /// created if missing.
+    pub fn open_direct(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let path = path.as_ref();
+        let inner = match &self.inner {
+            FsInner::Real(fs) => FileInner::Real(fs.open_direct(path)?),
+            FsInner::Sim(fs) => FileInner::Sim(fs.open(path, Open::Create)?),
+        };
+        Ok(File { inner })
+    }
+
     /// The whole content of a file.
     pub fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let file = self.open(path, Open::Read)?;

@@ -17,6 +17,7 @@
 
 mod block_on;
 mod channel;
+mod direct;
 mod executor;
 mod file;
 mod frames;
@@ -37,6 +38,7 @@ mod time;
 
 pub use block_on::block_on;
 pub use channel::{Closed, Receiver, Sender, TrySendError, channel};
+pub use direct::{DirectBuf, DirectPool};
 pub use executor::LocalBoxFuture;
 pub use file::File;
 pub use frames::FrameBuf;

@@ -27,9 +27,6 @@ use crate::stats::{Counters, RtStats};
 use crate::syscall::Syscall;
 use crate::time::Time;
 
-/// What [`Rt::datasync_in_pieces`] has under way: some milliseconds of a disk.
-const PIECE_BYTES: usize = 4 << 20;
-
 /// Handle of one shard's runtime. Cheap to clone; stays on its thread.
 #[derive(Clone)]
 pub struct Rt {
@@ -206,13 +203,26 @@ impl Rt {
         }
     }
 
-    /// [`Rt::datasync`] of a file that may have much to write: piece by piece, each when the one before is on the disk, so that what others
+    /// Writes `bytes` to `file` ([`Fs::open_direct`]) and makes them stable, without holding up the shard: whole blocks
+    /// ([`DirectBuf::freeze`](crate::DirectBuf::freeze)) at a multiple of a block's length.
+    pub async fn write_durably(&self, file: &File, bytes: Bytes, pos: u64) -> io::Result<()> {
+        match &self.inner.driver {
+            Driver::Ring(ring) => ring.write_durably(file, bytes, pos).await,
+            Driver::Sim(thread) => {
+                thread.write_at(file, vec![bytes], pos).await?;
+                thread.datasync(file).await
+            }
+            driver => driver.at_the_disk(file, move |file| file.write_durably(&bytes, pos)).await,
+        }
+    }
+
+    /// [`Rt::datasync`] of a file that may have much to write from `from` on: piece by piece, each when the one before is on the disk, so that what others
     /// ask of the disk meanwhile waits for a piece and not for the file.
-    pub async fn datasync_in_pieces(&self, file: &File) -> io::Result<()> {
+    pub async fn datasync_in_pieces(&self, file: &File, from: u64, piece: u64) -> io::Result<()> {
         if !matches!(self.inner.driver, Driver::Sim(_)) {
             // The last piece is left to the sync itself: a small file needs nothing else.
-            let piece = PIECE_BYTES as u64;
-            for pos in (0..file.len()?.saturating_sub(piece)).step_by(PIECE_BYTES) {
+            let step = usize::try_from(piece).expect("a piece fits into memory");
+            for pos in (from..file.len()?.saturating_sub(piece)).step_by(step) {
                 self.inner.driver.at_the_disk(file, move |file| file.write_out(pos, piece)).await?;
             }
         }

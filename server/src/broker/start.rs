@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kringle_log::{Checkpoint, DirError, LogDir, Purpose};
+use kringle_log::{Checkpoint, DirError, LogDir, Purpose, journal};
 use kringle_runtime::{Fs, Host, Listener, Receiver, Reply, Rt, Sender, Time, channel, oneshot};
 use nix::errno::Errno;
 
@@ -16,7 +16,9 @@ use crate::config::{BrokerConfig, Listener as Configured};
 use crate::control::ControlPlane;
 use crate::control::controller::registration::{Endpoint, Registration};
 use crate::control::image::Image;
+use crate::control::metadata_log;
 use crate::control::plane::Command;
+use crate::control::quorum_state::{self, QuorumState};
 use crate::net::accept;
 use crate::node::{Identity, ListenerId, Node, Recovered};
 use crate::shard::{Message, Shard, ShardHandle};
@@ -160,14 +162,28 @@ fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartE
         log_starts: dir.read_checkpoint(Checkpoint::LogStart).map_err(|error| failed(error.to_string()))?,
     };
     if !recovered.clean {
+        redo_journals(fs, path).map_err(|error| failed(format!("the commit journal: {error}")))?;
         // What the last process wrote may sit in the page cache only: recovery must not read what the disk may lose.
         fs.sync_fs(path).map_err(|error| failed(error.to_string()))?;
     }
+    journal::remove(fs, path).map_err(|error| failed(error.to_string()))?;
     Ok((dir, recovered))
 }
 
+/// Brings what the last process made durable in its journals to the logs, unless another broker ran since.
+fn redo_journals(fs: &Fs, log_dir: &Path) -> std::io::Result<()> {
+    let state = fs.read_to_string(log_dir.join(metadata_log::DIRECTORY).join(quorum_state::FILE_NAME));
+    // Without the file, or with a broken one, nobody knows; what that means is said later.
+    let epoch = state.ok().and_then(|text| QuorumState::parse(&text).ok()).map(|state| state.leader_epoch);
+    let redone = journal::redo(fs, log_dir, epoch)?;
+    if redone.records > 0 {
+        tracing::info!("{} bytes of {} commits were taken from the journal", redone.bytes, redone.records);
+    }
+    Ok(())
+}
+
 /// What is wrong with the directory, and how to mend it.
-fn unusable(path: &std::path::Path, error: &DirError) -> String {
+fn unusable(path: &Path, error: &DirError) -> String {
     use std::io::ErrorKind;
     let DirError::Io { source, .. } = error else { return error.to_string() };
     let user = nix::unistd::geteuid();
@@ -183,7 +199,7 @@ fn unusable(path: &std::path::Path, error: &DirError) -> String {
     }
 }
 
-fn directory_error(dir: &std::path::Path, error: &std::io::Error) -> StartError {
+fn directory_error(dir: &Path, error: &std::io::Error) -> StartError {
     StartError::Directory { dir: dir.display().to_string(), why: error.to_string() }
 }
 

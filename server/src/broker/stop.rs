@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kringle_log::TopicPartition;
+use kringle_log::{TopicPartition, journal};
 
 use super::control::ControlThread;
 use crate::shard::checkpoint::Offsets;
@@ -35,6 +35,7 @@ pub(super) async fn stop(thread: &mut ControlThread) -> Result<(), String> {
     }
     thread.write_checkpoints(&closed).map_err(|error| format!("the checkpoints cannot be written: {error}"))?;
     thread.plane.close(thread.rt.wall_ms()).map_err(|error| error.to_string())?;
+    journal::remove(thread.rt.fs(), &node.log_dir).map_err(|error| format!("the commit journal: {error}"))?;
     let epoch = thread.plane.broker_epoch();
     thread.dir.write_clean_shutdown(epoch).map_err(|error| format!("the clean-shutdown mark: {error}"))?;
     for shard in node.shards() {

@@ -105,6 +105,8 @@ pub struct BrokerConfig {
     pub io_driver: IoDriver,
     /// `kringle.busy.poll.us`: how long a shard looks for work before it sleeps.
     pub busy_poll: Duration,
+    /// `kringle.journal.bytes`: the commit journal of each shard.
+    pub journal_bytes: u64,
     /// `kringle.memory.budget.bytes`: memory for requests in flight.
     pub memory_budget_bytes: usize,
 
@@ -203,6 +205,7 @@ impl BrokerConfig {
                 _ => IoDriver::Auto,
             },
             busy_poll: settings.us("kringle.busy.poll.us"),
+            journal_bytes: u64::try_from(settings.long("kringle.journal.bytes")).unwrap_or(0),
             memory_budget_bytes: settings.count("kringle.memory.budget.bytes"),
             given,
         })

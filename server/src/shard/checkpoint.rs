@@ -38,6 +38,7 @@ impl Shard {
     /// # Errors
     /// The first log that cannot be closed; the stop is not a clean one then.
     pub(crate) async fn close_logs(self: &Rc<Self>) -> Result<Vec<(TopicPartition, Offsets)>, String> {
+        self.end_journal().await;
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions {

@@ -2,10 +2,12 @@
 //!
 //! Trains without a timer: a commit takes all that was written to its log, and a few may be under way, also of one log: while one
 //! waits for the disk's flush the next writes, and what comes meanwhile gathers. So a lone batch waits for nobody and under load many share one flush.
-//! A few dirty files are flushed side by side; many by one `syncfs`.
+//! Commits of all logs go by one record of the shard's journal ([`super::journal`]). What that cannot take, after a roll or while it
+//! has no place, is flushed log by log, a few dirty files side by side and many by one `syncfs`.
 //!
 //! A log that is committed often gets a runway ([`kringle_log::PartitionLog::wants_runway`]), laid here between commits.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -14,6 +16,7 @@ use kringle_log::{LogError, SyncJob};
 use kringle_runtime::Time;
 
 use super::Shard;
+use super::journal::again;
 use super::partition::Partition;
 
 /// Dirty files from which one `syncfs` is cheaper than an fdatasync each (measured: docs/decisions/commit.md).
@@ -53,9 +56,20 @@ impl Shard {
 
     /// Runs for the life of the shard.
     pub(super) async fn commit_loop(self: Rc<Self>) {
+        // Those that sync their logs' own files.
+        let mut to_sync = VecDeque::new();
         loop {
             let seen = self.commit_wanted.version();
-            let commits = self.next_commits();
+            let wanted = self.to_commit.take();
+            if !wanted.is_empty() {
+                self.grow_journal();
+            }
+            to_sync.extend(self.not_by_journal());
+            to_sync.extend(wanted.into_iter().filter(|partition| !self.by_journal(partition)));
+            while let Some(record) = self.next_record(&mut to_sync) {
+                self.rt.spawn(self.clone().commit_record(record));
+            }
+            let commits = self.next_commits(&mut to_sync);
             if commits.is_empty() {
                 self.commit_wanted.wait_after(seen).await;
                 continue;
@@ -81,8 +95,7 @@ impl Shard {
     }
 
     /// What may begin now of that which is queued.
-    fn next_commits(&self) -> Vec<Commit> {
-        let mut queue = self.to_commit.borrow_mut();
+    fn next_commits(&self, queue: &mut VecDeque<Rc<Partition>>) -> Vec<Commit> {
         let mut room = COMMITS.saturating_sub(self.commits.get());
         if room > 0 && queue.len() >= SYNCFS_FROM_FILES {
             room = queue.len();
@@ -98,41 +111,68 @@ impl Shard {
             }
             let job = partition.log().sync_job();
             if let Some(job) = job.filter(|job| !partition.syncs.cover(job.upto())) {
-                let turn = partition.syncs.begin(job.upto());
-                commits.push(Commit { partition, job, turn, begun: self.rt.now() });
+                commits.push(self.begin_sync(partition, job));
             }
         }
         commits
     }
 
+    fn begin_sync(&self, partition: Rc<Partition>, job: SyncJob) -> Commit {
+        let turn = partition.syncs.begin(job.upto());
+        Commit { partition, job, turn, begun: self.rt.now() }
+    }
+
     async fn commit(self: Rc<Self>, commit: Commit) {
-        let result = commit.job.run(&self.rt).await;
-        self.committed(&commit, result).await;
+        self.sync(&commit).await;
+        self.count(&commit);
         self.lay_runway(&commit.partition);
     }
 
-    /// By one `syncfs`.
     async fn commit_all(self: Rc<Self>, commits: Vec<Commit>) {
-        let dir = self.node.log_dir.clone();
-        let result = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
-        for commit in &commits {
-            let result = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            self.committed(commit, result).await;
+        self.sync_all(&commits).await;
+        commits.iter().for_each(|commit| self.count(commit));
+    }
+
+    fn count(&self, commit: &Commit) {
+        self.metrics.commits.add(1);
+        self.metrics.commit_us.record(self.rt.now() - commit.begun);
+    }
+
+    /// Brings what the logs have written to their own files, journaled or not.
+    pub(super) async fn sync_logs(self: &Rc<Self>, partitions: &[Rc<Partition>]) {
+        let begin = |partition: &Rc<Partition>| {
+            let job = partition.log().flush_job()?;
+            Some(self.begin_sync(partition.clone(), job))
+        };
+        if partitions.len() >= SYNCFS_FROM_FILES {
+            let commits: Vec<Commit> = partitions.iter().filter_map(begin).collect();
+            return self.sync_all(&commits).await;
+        }
+        for partition in partitions {
+            if let Some(commit) = begin(partition) {
+                let result = commit.job.run_in_background(&self.rt).await;
+                self.synced(&commit, result).await;
+            }
         }
     }
 
-    async fn committed(self: &Rc<Self>, commit: &Commit, result: io::Result<()>) {
-        let Commit { partition, job, turn, begun } = commit;
-        self.synced(partition, job, *turn, result).await;
-        self.metrics.commits.add(1);
-        self.metrics.commit_us.record(self.rt.now() - *begun);
+    async fn sync(self: &Rc<Self>, commit: &Commit) {
+        let result = commit.job.run(&self.rt).await;
+        self.synced(commit, result).await;
     }
 
-    async fn synced(self: &Rc<Self>, partition: &Rc<Partition>, job: &SyncJob, turn: u64, result: io::Result<()>) {
-        partition.syncs.turn(turn).await;
+    /// By one `syncfs`.
+    async fn sync_all(self: &Rc<Self>, commits: &[Commit]) {
+        let dir = self.node.log_dir.clone();
+        let result = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
+        for commit in commits {
+            self.synced(commit, again(&result)).await;
+        }
+    }
+
+    async fn synced(self: &Rc<Self>, commit: &Commit, result: io::Result<()>) {
+        let Commit { partition, job, turn, .. } = commit;
+        partition.syncs.turn(*turn).await;
         let finished = partition.log().finish_sync(job, result);
         partition.syncs.end();
         match finished {
@@ -150,12 +190,8 @@ impl Shard {
     /// Syncs what a roll sealed. Beside the commits: it may take seconds, and nobody waits for it.
     pub(super) fn sync_sealed(self: &Rc<Self>, partition: &Rc<Partition>) {
         let Some(job) = partition.log().sealed_sync_job() else { return };
-        let turn = partition.syncs.begin(job.upto());
-        let (shard, partition) = (self.clone(), partition.clone());
-        self.rt.spawn(async move {
-            let result = job.run(&shard.rt).await;
-            shard.synced(&partition, &job, turn, result).await;
-        });
+        let (shard, sync) = (self.clone(), self.begin_sync(partition.clone(), job));
+        self.rt.spawn(async move { shard.sync(&sync).await });
     }
 
     /// Lays zeros ahead of a log that will need them, in short writes with the shard's other work between.

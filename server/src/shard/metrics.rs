@@ -98,6 +98,10 @@ metrics! {
         segments_deleted,
         #[doc = "Commits: a flush of one log, of several together counted for each."]
         commits,
+        #[doc = "Records written to the commit journal, each for all that waited."]
+        journal_records,
+        #[doc = "Bytes written to the commit journal."]
+        journal_bytes,
         #[doc = "Record bytes sent by zero copy from the page cache."]
         fetch_bytes_sendfile,
         #[doc = "Record bytes read through the ring and sent from memory, because the page cache did not keep them."]

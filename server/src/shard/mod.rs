@@ -8,6 +8,7 @@ pub(crate) mod appends;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod fetchers;
+mod journal;
 mod mail;
 mod maintenance;
 pub(crate) mod metrics;
@@ -39,6 +40,7 @@ use crate::net::budget::Budget;
 use crate::net::connection::{self, Connection};
 use crate::node::{ListenerId, Node};
 use appends::Letter;
+use journal::Journal;
 use metrics::{ShardMetrics, Snapshot, counter, gauge};
 use partition::Partition;
 use routes::Route;
@@ -121,8 +123,9 @@ pub(crate) struct Shard {
     /// Partitions with written acks=all batches that are not yet durable.
     to_commit: RefCell<VecDeque<Rc<Partition>>>,
     commit_wanted: Notify,
-    /// Commits that are under way.
+    /// Commits that are under way, those by the journal aside.
     commits: Cell<usize>,
+    journal: Journal,
     /// Work for other shards, by shard; see `mail`.
     outbox: RefCell<Vec<Vec<Work>>>,
     mail_wanted: Notify,
@@ -154,6 +157,7 @@ impl Shard {
             to_commit: RefCell::default(),
             commit_wanted: Notify::new(),
             commits: Cell::new(0),
+            journal: Journal::new(node.config.journal_bytes, rt.random_u64()),
             outbox: RefCell::default(),
             mail_wanted: Notify::new(),
             answer_rooms: RefCell::default(),
@@ -226,6 +230,7 @@ impl Shard {
         self.rt.spawn(self.clone().append_loop());
         self.rt.spawn(self.clone().write_loop());
         self.rt.spawn(self.clone().commit_loop());
+        self.rt.spawn(self.clone().journal_loop());
         self.rt.spawn(self.clone().mail_loop());
         self.rt.spawn(self.clone().maintenance_loop());
         self.rt.spawn(self.clone().coordinator_loop());

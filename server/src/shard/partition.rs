@@ -88,6 +88,8 @@ pub(crate) struct Partition {
     pub(super) in_write_queue: Cell<bool>,
     pub(super) in_commit_queue: Cell<bool>,
     pub(super) syncs: Syncs,
+    /// The use of a slot of the journal in which it stands.
+    pub(super) in_journal_slot: Cell<u64>,
     /// A stretch of its runway is being laid.
     pub(super) laying_runway: Cell<bool>,
     written: RefCell<VecDeque<(i64, Done)>>,
@@ -103,6 +105,7 @@ impl Partition {
             in_write_queue: Cell::new(false),
             in_commit_queue: Cell::new(false),
             syncs: Syncs::default(),
+            in_journal_slot: Cell::new(0),
             laying_runway: Cell::new(false),
             written: RefCell::default(),
             committed: RefCell::default(),

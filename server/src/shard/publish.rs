@@ -28,7 +28,7 @@ impl Shard {
         for topic in image.topics() {
             self.open_topic(topic, true).await?;
         }
-        Ok(())
+        self.sync_names().await
     }
 
     /// Works by `image` from now on. Returns when all of this shard's partitions are as it says.
@@ -83,7 +83,18 @@ impl Shard {
                 self.partitions.borrow_mut().insert((topic.id, *index), partition);
             }
         }
+        if !missing.is_empty() && !at_start {
+            self.sync_names().await?;
+        }
         Ok(())
+    }
+
+    /// Makes the names of the partitions' directories durable: what is acknowledged in them is lost without.
+    async fn sync_names(&self) -> Result<(), LogError> {
+        let dir = self.node.log_dir.clone();
+        let failed = dir.clone();
+        let synced = self.rt.blocking(move |fs| fs.sync_dir(&dir)).await;
+        synced.map_err(|source| LogError::Io { path: failed, source })
     }
 
     async fn open_log(

@@ -44,7 +44,7 @@ impl PartitionLog {
     /// Closes the log: nothing is appended or read any more. Call it when no job is outstanding and nothing is staged; what is
     /// staged nevertheless is dropped.
     pub fn close_job(&mut self) -> CloseJob {
-        let sync = self.sync_job().map_or_else(Vec::new, SyncJob::into_files);
+        let sync = self.flush_job().map_or_else(Vec::new, SyncJob::into_files);
         self.state = State::Closed;
         let in_flight = std::mem::replace(&mut self.in_flight, super::write::InFlight::Nothing);
         let first = match in_flight {

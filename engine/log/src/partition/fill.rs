@@ -7,7 +7,8 @@
 //!
 //! Data: zeros up to `runway_end` of the active segment; to all others they are a short [`super::runway`]: cut off when the segment is
 //! sealed or the log closed, and by recovery after a crash. Cost: no system call, a copy of at most [`BLOCK_BYTES`] a block.
-//! They are not worth it where batches wait for the disk, which would have to take the zeros first.
+//! They are not worth it where batches wait for the log's file to be on the disk, which would have to take the zeros first; a journal takes
+//! none.
 
 use super::PartitionLog;
 use super::runway::ZEROS;
@@ -33,7 +34,10 @@ impl PartitionLog {
             let wanted = end > self.active.runway_end && filled <= u64::from(self.config.segment_bytes);
             wanted.then(|| usize::try_from(filled - end).expect("less than a block"))
         };
-        match block(self.active.size).filter(|_| !self.unsynced.awaits_disk()).and_then(zeros_for) {
+        match block(self.active.size)
+            .filter(|_| self.unsynced.is_journaled() || !self.unsynced.awaits_disk())
+            .and_then(zeros_for)
+        {
             Some(zeros) => &ZEROS[..zeros],
             None => &[],
         }

@@ -44,6 +44,7 @@ use crate::topic_partition::TopicPartition;
 
 pub use append::{Acks, Appended};
 pub use close::CloseJob;
+pub(crate) use open::PARTITION_METADATA;
 pub use open::{OpenLog, Progress};
 pub use read::{Slice, Upto};
 pub use reserve::ReserveJob;
@@ -66,8 +67,10 @@ pub(crate) struct Offsets {
     pub(crate) log_end: i64,
     /// After the last staged batch.
     pub(crate) staged_end: i64,
-    /// Everything before is on stable storage.
+    /// Everything before is on stable storage, in the log's own files or in a journal.
     pub(crate) durable: i64,
+    /// Everything before is on stable storage in the log's own files.
+    pub(crate) synced: i64,
 }
 
 impl Offsets {
@@ -77,6 +80,7 @@ impl Offsets {
                 && self.last_stable <= self.high_watermark
                 && self.high_watermark <= self.log_end
                 && self.log_end <= self.staged_end
+                && self.synced <= self.durable
                 && self.durable <= self.log_end,
             "offsets are out of order: {self:?}"
         );

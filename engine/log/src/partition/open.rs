@@ -26,7 +26,7 @@ use super::write::InFlight;
 use super::{Offsets, PartitionLog, State};
 
 /// File of the topic id.
-const PARTITION_METADATA: &str = "partition.metadata";
+pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 
 /// How to open a log.
 pub struct OpenLog<'a> {
@@ -116,6 +116,7 @@ impl PartitionLog {
             log_end,
             staged_end: log_end,
             durable: log_end,
+            synced: log_end,
         };
         let tail = Tail {
             base_offset: active.base_offset,

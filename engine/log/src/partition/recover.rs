@@ -272,6 +272,7 @@ impl<'a> Opening<'a> {
         let zeros = ends_in_zeros(&log, position, len)?;
         // Also if nothing is cut: space may be reserved behind it.
         segment.log.set_len(position)?;
+        (segment.synced, segment.journaled) = (position, position);
         segment.times.maybe_append(segment.newest.timestamp, segment.newest.offset);
         segment.offsets.flush()?;
         segment.times.flush()?;
@@ -327,7 +328,7 @@ impl<'a> Opening<'a> {
         segment.first_timestamp = first.map(|header| header.max_timestamp);
         segment.newest = end.newest;
         segment.size = size;
-        segment.synced = size;
+        (segment.synced, segment.journaled) = (size, size);
         segment.has_aborted_txns = found.txns;
         segment.bytes_since_index_entry = size - position;
         Ok((segment, end.next_offset))

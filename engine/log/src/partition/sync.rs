@@ -7,8 +7,14 @@ use std::path::PathBuf;
 use kringle_runtime::{File, Fs, Rt};
 
 use crate::error::LogError;
+use crate::journal::JournalJob;
 
 use super::{PartitionLog, Progressed, State, Step};
+
+/// What a sync writes at a time...
+const PIECE_BYTES: u64 = 4 << 20;
+/// ...and one that nobody waits for.
+const BACKGROUND_PIECE_BYTES: u64 = 256 << 10;
 
 /// What must reach the disk for everything written so far to be stable. The committer runs it (`fdatasync` of each file) or syncs
 /// the whole file system (`syncfs`), then calls [`PartitionLog::finish_sync`].
@@ -39,6 +45,8 @@ struct Names {
 struct Tail {
     log: File,
     base_offset: i64,
+    /// What is before was synced.
+    from: u64,
     to: u64,
 }
 
@@ -63,14 +71,23 @@ impl SyncJob {
 
     /// Syncs file by file, without holding up the shard.
     pub async fn run(&self, rt: &Rt) -> io::Result<()> {
+        self.run_in_pieces(rt, PIECE_BYTES).await
+    }
+
+    /// The same for what nobody waits for: in pieces so short that what others ask of the disk hardly waits.
+    pub async fn run_in_background(&self, rt: &Rt) -> io::Result<()> {
+        self.run_in_pieces(rt, BACKGROUND_PIECE_BYTES).await
+    }
+
+    async fn run_in_pieces(&self, rt: &Rt, piece: u64) -> io::Result<()> {
         if let Some(Names { dir, .. }) = self.names.clone() {
             rt.blocking(move |fs| fs.sync_dir(&dir)).await?;
         }
         for file in &self.sealed {
-            rt.datasync_in_pieces(file).await?;
+            rt.datasync_in_pieces(file, 0, piece).await?;
         }
         match &self.tail {
-            Some(tail) => rt.datasync(&tail.log).await,
+            Some(tail) => rt.datasync_in_pieces(&tail.log, tail.from, piece).await,
             None => Ok(()),
         }
     }
@@ -116,9 +133,15 @@ pub(crate) struct Unsynced {
     messages: i64,
     oldest_ms: Option<i64>,
     newest_ms: i64,
+    /// The last commit went by a journal.
+    journaled: bool,
 }
 
 impl Unsynced {
+    pub(super) fn is_journaled(&self) -> bool {
+        self.journaled
+    }
+
     pub(super) fn await_durable(&mut self, from: i64, to: i64) {
         match self.all.back_mut() {
             Some(last) if last.to == from => last.to = to,
@@ -163,6 +186,10 @@ impl Unsynced {
     fn synced(&mut self, sealed_upto: i64, upto: i64, log_end: i64) {
         // Not by `upto`: a segment that was sealed, and cut to its size, while the sync was under way is to be synced yet.
         self.sealed.retain(|segment| segment.end_offset > sealed_upto);
+        self.durable(upto, log_end);
+    }
+
+    fn durable(&mut self, upto: i64, log_end: i64) {
         while self.all.front().is_some_and(|run| run.to <= upto) {
             self.all.pop_front();
         }
@@ -173,10 +200,21 @@ impl Unsynced {
 }
 
 impl PartitionLog {
-    /// What must be synced for everything written so far to be stable; `None` if it is. Syncs may overlap writes and each other.
+    /// What must be synced for everything written so far to be durable; `None` if it is. Syncs may overlap writes and each other.
     pub fn sync_job(&mut self) -> Option<SyncJob> {
+        let job = self.sync_job_after(self.offsets.durable);
+        self.unsynced.journaled &= job.is_none();
+        job
+    }
+
+    /// What must be synced for everything written so far to be stable in the log's own files, also what a journal has; `None` if it is.
+    pub fn flush_job(&mut self) -> Option<SyncJob> {
+        self.sync_job_after(self.offsets.synced)
+    }
+
+    fn sync_job_after(&self, stable: i64) -> Option<SyncJob> {
         let upto = self.offsets.log_end;
-        let synced = self.offsets.durable >= upto && self.unsynced.sealed.is_empty();
+        let synced = stable >= upto && self.unsynced.sealed.is_empty();
         let names = self.unsynced_names();
         if self.state != State::Open || (synced && names.is_none()) {
             return None;
@@ -185,6 +223,7 @@ impl PartitionLog {
         let tail = (upto > active.base_offset).then(|| Tail {
             log: active.log.clone(),
             base_offset: active.base_offset,
+            from: active.synced,
             to: active.size,
         });
         let sealed = self.unsynced.sealed_files();
@@ -208,7 +247,7 @@ impl PartitionLog {
     pub fn recovery_point(&self) -> i64 {
         // Not the end of the active segment: the next may begin there, before this one was cut to its size for good.
         let inside = (self.offsets.log_end - 1).max(self.active.base_offset);
-        let point = self.offsets.durable.min(inside);
+        let point = self.offsets.synced.min(inside);
         self.unsynced.sealed.first().map_or(point, |segment| segment.base_offset.min(point))
     }
 
@@ -225,15 +264,60 @@ impl PartitionLog {
             // What an overlapping sync has brought to the disk does not count again.
             self.runway.committed(tail.to.saturating_sub(self.active.synced));
             self.active.synced = self.active.synced.max(tail.to);
+            self.active.journaled = self.active.journaled.max(tail.to);
         }
         // Unless more came meanwhile.
         if self.unsynced.names == job.names.as_ref().map(|names| names.newest) {
             self.unsynced.names = None;
         }
         let upto = job.upto.min(self.offsets.log_end);
-        if upto >= self.offsets.durable {
+        if upto >= self.offsets.synced {
+            self.offsets.synced = upto;
+            self.offsets.durable = self.offsets.durable.max(upto);
+            self.unsynced.synced(job.sealed_upto, self.offsets.durable, self.offsets.log_end);
+        }
+        self.settle_offsets();
+        Ok(self.progressed())
+    }
+
+    /// Bytes that a journal would take for everything written so far to be durable, 0 if it is; `None` if a journal is not enough,
+    /// because files or their names must be synced.
+    pub fn journal_bytes(&self) -> Option<u64> {
+        let by_journal = self.state == State::Open && self.unsynced.sealed.is_empty() && self.unsynced.names.is_none();
+        by_journal.then(|| self.active.size - self.active.journaled)
+    }
+
+    /// What a journal must take for everything written so far to be durable, once the jobs before it have ended too, in turn; `None` if it
+    /// is, or is on its way, or if a journal is not enough. The job must be run.
+    pub fn journal_job(&mut self) -> Option<JournalJob> {
+        let bytes = self.journal_bytes().filter(|bytes| *bytes > 0)?;
+        let job = JournalJob {
+            partition: self.partition.clone(),
+            topic_id: self.topic_id,
+            log: self.active.log.clone(),
+            base_offset: self.active.base_offset,
+            position: self.active.journaled,
+            len: usize::try_from(bytes).expect("a segment fits into memory"),
+            upto: self.offsets.log_end,
+        };
+        self.active.journaled = self.active.size;
+        self.unsynced.journaled = true;
+        Some(job)
+    }
+
+    /// What the job was about is durable, or the journal failed: then nobody knows what is, and the log is offline.
+    pub fn finish_journal(&mut self, job: &JournalJob, result: io::Result<()>) -> Result<Progressed, LogError> {
+        if self.state == State::Offline {
+            return Err(self.offline_error());
+        }
+        if let Err(source) = result {
+            self.go_offline();
+            return Err(LogError::Offline { what: "write of the journal", source });
+        }
+        let upto = job.upto.min(self.offsets.log_end);
+        if upto > self.offsets.durable {
             self.offsets.durable = upto;
-            self.unsynced.synced(job.sealed_upto, upto, self.offsets.log_end);
+            self.unsynced.durable(upto, self.offsets.log_end);
         }
         self.settle_offsets();
         Ok(self.progressed())

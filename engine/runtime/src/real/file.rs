@@ -107,15 +107,34 @@ impl RealFile {
     }
 
     pub(crate) fn try_write_nowait(&self, bufs: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
+        self.write_with(bufs, pos, libc::RWF_NOWAIT)
+    }
+
+    fn write_with(&self, bufs: &[IoSlice<'_>], pos: u64, flags: libc::c_int) -> io::Result<usize> {
         let bufs = &bufs[..bufs.len().min(IOV_MAX)];
         let pos = offset(pos)?;
         let count = libc::c_int::try_from(bufs.len()).expect("at most IOV_MAX slices");
         uninterrupted(|| {
             // SAFETY: IoSlice has the layout of iovec; the slices are borrowed for the length of the call, which only reads them.
-            let written = unsafe { libc::pwritev2(self.raw_fd(), bufs.as_ptr().cast(), count, pos, libc::RWF_NOWAIT) };
+            let written = unsafe { libc::pwritev2(self.raw_fd(), bufs.as_ptr().cast(), count, pos, flags) };
             nix::errno::Errno::result(written)
         })
         .map(|written| usize::try_from(written).expect("a count of bytes written is not negative"))
+    }
+
+    /// Writes all of `bytes`, which is stable when this returns.
+    pub(crate) fn write_durably(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
+        let (mut bytes, mut pos) = (bytes, pos);
+        while !bytes.is_empty() {
+            match self.write_with(&[IoSlice::new(bytes)], pos, libc::RWF_DSYNC)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    bytes = &bytes[written..];
+                    pos += written as u64;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn read_cached_at(&self, buf: &mut [u8], pos: u64) -> io::Result<usize> {

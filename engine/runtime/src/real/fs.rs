@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +52,15 @@ impl RealFs {
             Open::CreateNew => options.write(true).create_new(true),
         };
         Ok(RealFile::new(options.open(path)?, Arc::clone(&self.shared.no_cachestat)))
+    }
+
+    pub(crate) fn open_direct(&self, path: &Path) -> io::Result<RealFile> {
+        let open = |flags| fs::OpenOptions::new().write(true).create(true).custom_flags(flags).open(path);
+        let file = match open(libc::O_DIRECT) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => open(0)?,
+            file => file?,
+        };
+        Ok(RealFile::new(file, Arc::clone(&self.shared.no_cachestat)))
     }
 
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -19,6 +19,15 @@ fn clamp(len: usize) -> u32 {
 
 impl Ring {
     pub(crate) async fn write_at(&self, file: &File, bufs: Vec<Bytes>, pos: u64) -> io::Result<()> {
+        self.write_with(file, bufs, pos, 0).await
+    }
+
+    /// Past the page cache the kernel needs no worker for it: the disk's interrupts carry it on.
+    pub(crate) async fn write_durably(&self, file: &File, bytes: Bytes, pos: u64) -> io::Result<()> {
+        self.write_with(file, vec![bytes], pos, libc::RWF_DSYNC).await
+    }
+
+    async fn write_with(&self, file: &File, bufs: Vec<Bytes>, pos: u64, flags: libc::c_int) -> io::Result<()> {
         let (mut bufs, mut pos) = (bufs, pos);
         let file = file.real();
         advance(&mut bufs, 0);
@@ -29,6 +38,7 @@ impl Ring {
                 vectors.point_at(bufs);
                 opcode::Writev::new(Fd(file.raw_fd()), vectors.slices.as_ptr(), clamp(vectors.slices.len()))
                     .offset(pos)
+                    .rw_flags(flags)
                     .build()
             };
             // SAFETY: file, bytes and the boxed slices that point at them are held; none of them moves with `Held`.
