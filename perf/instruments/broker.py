@@ -9,6 +9,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+from harness.brokers import BrokerFailed  # noqa: E402, F401
 from side_by_side import arguments, load, machine, thin  # noqa: E402
 from side_by_side.contestants import KRINGLE, HeldMemory, contestant  # noqa: E402
 from side_by_side.rows import FETCHED, ROWS, WARM_UP  # noqa: E402

@@ -7,6 +7,8 @@ import pathlib
 import signal
 import sys
 
+from harness.brokers import BrokerFailed
+
 from . import bars, machine
 from .contestants import HeldMemory
 
@@ -62,19 +64,24 @@ class Report:
 
     def __init__(self, title, directory):
         self.title = title
-        self.interrupted = self.measures = False
+        self.interrupted = self.measures = self.complete = False
         self.facts = machine.facts(directory)
         self.measured, self.warnings, self.charts, self.tables, self.notes = [], [], [], [], []
 
     @contextlib.contextmanager
     def measuring(self, held_gb):
-        """Memory is held meanwhile. An interrupt (SIGINT, SIGTERM) ends the measuring but not the report; a second one ends the program."""
+        """Memory is held meanwhile. An interrupt (SIGINT, SIGTERM) ends the measuring but not the report, and so does a broker that does not
+        start; a second interrupt ends the program."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
-        with contextlib.suppress(KeyboardInterrupt), HeldMemory(held_gb) as held:
-            self.facts["memory held"] = f"{held.gb:.1f} GB"
-            self.measures = True
-            yield
+        try:
+            with contextlib.suppress(KeyboardInterrupt), HeldMemory(held_gb) as held:
+                self.facts["memory held"] = f"{held.gb:.1f} GB"
+                self.measures = True
+                yield
+                self.complete = True
+        except BrokerFailed as error:
+            self.warn(f"{error}; what was measured until then follows")
         self.measures = False
         if self.interrupted:
             self.warnings.insert(0, INTERRUPTED)

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from harness.brokers import Broker
+from harness.brokers import Broker, BrokerFailed
 
 from . import arguments, machine, thin
 from .contestants import ALL, KAFKA, KRINGLE
@@ -89,6 +89,19 @@ class Interrupted(unittest.TestCase):
         if (kind, round_number) == (ALL[1], 2):
             os.kill(os.getpid(), signal.SIGTERM)
         measured += [{"broker": kind, "row": row, "round": round_number, "p50_us": 10 if kind == KRINGLE else 20, "errors": 0} for row in rows]
+
+    def test_a_broker_that_does_not_start_ends_the_measuring_and_not_the_report(self):
+        with mock.patch.object(thin, "one_broker", self.not_started):
+            made = thin.run(argparse.Namespace(rows=["ping-1x100"], only=ALL, rounds=3, held=0), self.work)
+        self.assertEqual(made.leave(None, None), 1)
+        self.assertIn("ERROR: floor ended with status 1: no port; what was measured until then follows", self.out.getvalue())
+
+    @staticmethod
+    def not_started(kind, rows, round_number, _args, _work, measured):
+        """Instead of a broker; the second one does not start."""
+        if kind == ALL[1]:
+            raise BrokerFailed(f"{kind} ended with status 1: no port")
+        measured += [{"broker": kind, "row": row, "round": round_number, "p50_us": 10, "errors": 0} for row in rows]
 
     def test_a_second_interrupt_ends_the_program(self):
         made = Report("Two interrupts", self.work)
