@@ -15,9 +15,13 @@
 //! where its bytes stand and logs only grow, so it makes no difference whether they are there already, nor in which order or how often they are
 //! written: a record that was left over from an earlier use of its place does no harm. What a write left undone has a wrong checksum.
 //!
+//! That holds as long as a segment's bytes never move: a compaction that writes a segment anew must first see its log synced and the journal's
+//! pieces of it gone.
+//!
 //! **Whose journal.** The head names the epoch of the metadata quorum, in which every start of a broker, also of Apache Kafka's, begins a
 //! new one: a journal is only for the directory as the broker that wrote it left it. After a clean stop there is none.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
@@ -187,7 +191,7 @@ pub fn redo(fs: &Fs, log_dir: &Path, epoch: Option<i32>) -> io::Result<Redone> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => continue,
             Err(e) => return Err(e),
         };
-        let of_epoch = i32::from_be_bytes(head[16..20].try_into().expect("four bytes"));
+        let of_epoch = number(&head[16..20]).cast_signed();
         if head_of(run, of_epoch) != head {
             continue;
         }
@@ -204,11 +208,12 @@ fn redo_all(fs: &Fs, log_dir: &Path, journal: &File, run: u64, redone: &mut Redo
     let len = journal.len()?;
     let mut position = JOURNAL_HEAD_BYTES;
     let mut record = Vec::new();
+    let mut logs = Logs::default();
     while position + BLOCK as u64 <= len {
         let blocks = match read_record(journal, len, position, run, &mut record)? {
             true => {
                 redone.records += 1;
-                redone.bytes += redo_record(fs, log_dir, &record)?;
+                redone.bytes += redo_record(fs, log_dir, &record, &mut logs)?;
                 record.len().next_multiple_of(BLOCK)
             }
             false => BLOCK,
@@ -222,7 +227,7 @@ fn redo_all(fs: &Fs, log_dir: &Path, journal: &File, run: u64, redone: &mut Redo
 fn read_record(journal: &File, len: u64, position: u64, run: u64, record: &mut Vec<u8>) -> io::Result<bool> {
     let mut head = [0; RECORD_HEAD];
     journal.read_exact_at(&mut head, position)?;
-    let body = u32::from_be_bytes(head[16..20].try_into().expect("four bytes")) as usize;
+    let body = number(&head[16..20]) as usize;
     let fits = body <= MAX_RECORD_BYTES && position + (RECORD_HEAD + body) as u64 <= len;
     if head[..8] != RECORD_MAGIC[..] || head[8..16] != run.to_be_bytes() || !fits {
         return Ok(false);
@@ -232,32 +237,73 @@ fn read_record(journal: &File, len: u64, position: u64, run: u64, record: &mut V
     Ok(record[CHECKSUM_AT..RECORD_HEAD] == checksum_of(record).to_be_bytes())
 }
 
-fn redo_record(fs: &Fs, log_dir: &Path, record: &[u8]) -> io::Result<u64> {
-    let mut pieces = (&record[16 + 4..CHECKSUM_AT]).get_u32();
+fn redo_record(fs: &Fs, log_dir: &Path, record: &[u8], logs: &mut Logs) -> io::Result<u64> {
+    let pieces = number(&record[CHECKSUM_AT - 4..CHECKSUM_AT]);
     let mut body = &record[RECORD_HEAD..];
     let mut written = 0;
-    while pieces > 0 {
-        pieces -= 1;
-        let topic_id = Uuid::from_bytes(body[..16].try_into().expect("sixteen bytes"));
-        body.advance(16);
-        let partition = body.get_i32();
-        let name_len = usize::from(body.get_u16());
-        let topic = std::str::from_utf8(&body[..name_len]).map_err(io::Error::other)?;
-        let dir = log_dir.join(TopicPartition::new(topic, partition).to_string());
-        body.advance(name_len);
-        let (base_offset, position, len) = (body.get_i64(), body.get_u64(), body.get_u32() as usize);
-        let (bytes, rest) = body.split_at(len);
-        body = rest;
-        if let Some(log) = log_of(fs, &dir, topic_id, base_offset)? {
-            log.write_all_at(&mut [IoSlice::new(bytes)], position)?;
-            written += len as u64;
+    for _ in 0..pieces {
+        let piece = Piece::read(&mut body).ok_or(io::ErrorKind::InvalidData)?;
+        if let Some(log) = logs.of(fs, log_dir, &piece)? {
+            log.write_all_at(&mut [IoSlice::new(piece.bytes)], piece.position)?;
+            written += piece.bytes.len() as u64;
         }
     }
     Ok(written)
 }
 
-/// The segment's file, unless the topic or the segment was deleted since.
-fn log_of(fs: &Fs, dir: &Path, topic_id: Uuid, base_offset: i64) -> io::Result<Option<File>> {
+/// A piece as it is read back.
+struct Piece<'a> {
+    topic_id: Uuid,
+    partition: i32,
+    topic: &'a str,
+    base_offset: i64,
+    position: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    fn read(from: &mut &'a [u8]) -> Option<Piece<'a>> {
+        let topic_id = Uuid::from_bytes(*from.split_off(..16)?.first_chunk()?);
+        let partition = from.try_get_i32().ok()?;
+        let topic_len = usize::from(from.try_get_u16().ok()?);
+        let topic = std::str::from_utf8(from.split_off(..topic_len)?).ok()?;
+        let (base_offset, position) = (from.try_get_i64().ok()?, from.try_get_u64().ok()?);
+        let len = usize::try_from(from.try_get_u32().ok()?).ok()?;
+        Some(Piece { topic_id, partition, topic, base_offset, position, bytes: from.split_off(..len)? })
+    }
+}
+
+/// Four bytes as a number.
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes.try_into().expect("four bytes"))
+}
+
+/// The files of the segments that were met last; none for one whose topic or segment was deleted since.
+#[derive(Default)]
+struct Logs {
+    known: BTreeMap<(Uuid, i32, i64), Option<File>>,
+}
+
+impl Logs {
+    /// So many stay open.
+    const MOST: usize = 1000;
+
+    fn of(&mut self, fs: &Fs, log_dir: &Path, piece: &Piece<'_>) -> io::Result<Option<File>> {
+        let key = (piece.topic_id, piece.partition, piece.base_offset);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        if self.known.len() == Logs::MOST {
+            self.known.clear();
+        }
+        let dir = log_dir.join(TopicPartition::new(piece.topic, piece.partition).to_string());
+        let found = find_log(fs, &dir, piece.topic_id, piece.base_offset)?;
+        self.known.insert(key, found.clone());
+        Ok(found)
+    }
+}
+
+fn find_log(fs: &Fs, dir: &Path, topic_id: Uuid, base_offset: i64) -> io::Result<Option<File>> {
     let known = read_partition_metadata(fs, &dir.join(PARTITION_METADATA)).map_err(io::Error::other)?;
     if known != Some(topic_id) {
         return Ok(None);

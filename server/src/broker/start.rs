@@ -172,9 +172,16 @@ fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartE
 
 /// Brings what the last process made durable in its journals to the logs, unless another broker ran since.
 fn redo_journals(fs: &Fs, log_dir: &Path) -> std::io::Result<()> {
-    let state = fs.read_to_string(log_dir.join(metadata_log::DIRECTORY).join(quorum_state::FILE_NAME));
-    // Without the file, or with a broken one, nobody knows; what that means is said later.
-    let epoch = state.ok().and_then(|text| QuorumState::parse(&text).ok()).map(|state| state.leader_epoch);
+    let path = log_dir.join(metadata_log::DIRECTORY).join(quorum_state::FILE_NAME);
+    let epoch = match fs.read_to_string(&path) {
+        Ok(text) => {
+            let broken = |why| std::io::Error::other(format!("{} does not tell its epoch: {why}", path.display()));
+            Some(QuorumState::parse(&text).map_err(broken)?.leader_epoch)
+        }
+        // Nobody has led yet.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
     let redone = journal::redo(fs, log_dir, epoch)?;
     if redone.records > 0 {
         tracing::info!("{} bytes of {} commits were taken from the journal", redone.bytes, redone.records);

@@ -1,11 +1,18 @@
 //! What the checkpoints need to know of each log, and the last things that happen to it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use kringle_log::{CloseJob, TopicPartition};
 
 use super::Shard;
 use super::partition::Partition;
+
+/// Logs that are closed side by side.
+const CLOSED_TOGETHER: usize = 64;
+/// From so many logs on one `syncfs` is cheaper than to sync each of their files.
+const SYNCFS_FROM_LOGS: usize = 16;
 
 /// The offsets of one log that are checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +36,7 @@ impl Shard {
                 return job;
             }
             self.queue_write(partition);
-            self.rt.sleep(std::time::Duration::from_millis(1)).await;
+            self.rt.sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -40,16 +47,37 @@ impl Shard {
     pub(crate) async fn close_logs(self: &Rc<Self>) -> Result<Vec<(TopicPartition, Offsets)>, String> {
         self.end_journal().await;
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        let together = partitions.len() >= SYNCFS_FROM_LOGS;
         let mut closed = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let job = self.end_log(&partition).await;
-            let ended = self.rt.blocking(move |fs| job.run(fs)).await;
-            ended.map_err(|error| format!("{}: cannot be closed: {error}", partition.tp))?;
-            let mut at = offsets(&partition);
-            at.recovery_point = partition.log().log_end_offset();
-            closed.push((partition.tp.clone(), at));
+        for some in partitions.chunks(CLOSED_TOGETHER) {
+            for ended in join_all(some.iter().map(|partition| self.close_log(partition, together))).await {
+                closed.push(ended?);
+            }
+        }
+        if together {
+            let dir = self.node.log_dir.clone();
+            let synced = self.rt.blocking(move |fs| fs.sync_fs(&dir)).await;
+            synced.map_err(|error| format!("{}: cannot be synced: {error}", self.node.log_dir.display()))?;
         }
         Ok(closed)
+    }
+
+    async fn close_log(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        together: bool,
+    ) -> Result<(TopicPartition, Offsets), String> {
+        let job = self.end_log(partition).await;
+        let ended = self.rt.blocking(move |fs| if together { job.run_unsynced(fs) } else { job.run(fs) }).await;
+        let recovery_point = ended.map_err(|error| format!("{}: cannot be closed: {error}", partition.tp))?;
+        // One that is still under way may be told of a write that failed, and then it alone.
+        while partition.syncs.under_way() > 0 {
+            self.rt.sleep(Duration::from_millis(1)).await;
+        }
+        if partition.closed().is_some() && !partition.is_dropped() {
+            return Err(format!("{}: cannot be closed: it has failed", partition.tp));
+        }
+        Ok((partition.tp.clone(), Offsets { recovery_point, ..offsets(partition) }))
     }
 }
 

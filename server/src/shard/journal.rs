@@ -3,7 +3,10 @@
 //! The journal is one file of up to sixteen slots, laid one after the other as they are needed. Records are written into one slot until it
 //! is full, then into the next free one. A full slot is free again once all logs that have bytes in it are synced, which a task does in the
 //! background, for all slots that are full by then. Where no slot is free, or none is laid yet, commits sync the logs' own files as if there
-//! were no journal: nobody ever waits for a slot.
+//! were no journal.
+//!
+//! **Failure.** A record that cannot be written, and a log that cannot be synced, end the broker. Until it has ended no slot becomes free: what
+//! the log's file has lost the journal still has. A stop, which closes the logs by itself, frees none either.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -95,6 +98,8 @@ pub(crate) struct Journal {
     waiting: RefCell<VecDeque<Rc<Partition>>>,
     pool: DirectPool,
     growing: Cell<bool>,
+    /// No slot is laid, and none becomes free any more.
+    ended: Cell<bool>,
     not_before: Cell<Time>,
     /// A slot is full, or a record has ended.
     changed: Notify,
@@ -114,6 +119,7 @@ impl Journal {
             waiting: RefCell::default(),
             pool: DirectPool::default(),
             growing: Cell::new(false),
+            ended: Cell::new(false),
             not_before: Cell::new(Time::ZERO),
             changed: Notify::new(),
         }
@@ -190,6 +196,13 @@ impl Journal {
             }
         }
         (full, partitions)
+    }
+
+    /// The partition's log is gone, and nobody needs its bytes.
+    pub(super) fn forget(&self, partition: &Rc<Partition>) {
+        for slot in self.slots.borrow_mut().iter_mut() {
+            slot.partitions.retain(|known| !Rc::ptr_eq(known, partition));
+        }
     }
 
     fn free(&self, slots: &[usize]) {
@@ -305,6 +318,10 @@ impl Shard {
                 continue;
             }
             self.sync_logs(&partitions).await;
+            let failed = |partition: &Rc<Partition>| partition.closed().is_some() && !partition.is_dropped();
+            if self.journal.ended.get() || partitions.iter().any(failed) {
+                return;
+            }
             self.journal.free(&full);
             self.commit_wanted.notify_all();
         }
@@ -313,7 +330,11 @@ impl Shard {
     /// Lays another slot in the background, if there is none for the records to come.
     pub(super) fn grow_journal(self: &Rc<Self>) {
         let journal = &self.journal;
-        if journal.growing.get() || !journal.wants_another() || self.rt.now() < journal.not_before.get() {
+        if journal.growing.get()
+            || journal.ended.get()
+            || !journal.wants_another()
+            || self.rt.now() < journal.not_before.get()
+        {
             return;
         }
         journal.growing.set(true);
@@ -332,12 +353,12 @@ impl Shard {
         });
     }
 
-    /// Lays no slot any more: the journal is about to be removed.
+    /// The logs are about to be closed, and then the journal removed.
     pub(super) async fn end_journal(&self) {
+        self.journal.ended.set(true);
         while self.journal.growing.get() {
             self.rt.sleep(Duration::from_millis(1)).await;
         }
-        self.journal.growing.set(true);
     }
 
     /// Writes zeros where the next slot is to be: blocks that were written once are made durable by the disk's flush alone.

@@ -73,18 +73,22 @@ impl Shard {
                 None => missing.push((index, state.leader_epoch)),
             }
         }
+        let mut partitions = Vec::with_capacity(missing.len());
         for some in missing.chunks(OPENED_TOGETHER) {
             let opened = some.iter().map(|(index, _)| self.open_log(topic.id, &topic.name, *index, at_start));
             for ((index, leader_epoch), log) in some.iter().zip(join_all(opened).await) {
                 let tp = TopicPartition::new(topic.name.as_str(), *index);
                 let partition = Rc::new(Partition::new(tp, log?));
                 partition.lead(*leader_epoch);
-                self.node.partitions.insert(topic.id, *index, partition.shared.clone());
-                self.partitions.borrow_mut().insert((topic.id, *index), partition);
+                partitions.push((*index, partition));
             }
         }
         if !missing.is_empty() && !at_start {
             self.sync_names().await?;
+        }
+        for (index, partition) in partitions {
+            self.node.partitions.insert(topic.id, index, partition.shared.clone());
+            self.partitions.borrow_mut().insert((topic.id, index), partition);
         }
         Ok(())
     }
@@ -134,6 +138,7 @@ impl Shard {
             }
             // A roll still needs the directory by its name.
             drop(self.end_log(&partition).await);
+            self.journal.forget(&partition);
             let (dir, tp) = (self.node.log_dir.clone(), partition.tp.clone());
             let unique = u128::from_be_bytes(self.rt.random_bytes());
             let renamed = self.rt.blocking(move |fs| rename_away(fs, &dir, &tp, Purpose::Delete, unique)).await;
