@@ -46,6 +46,8 @@ struct Promised {
     committed_offset: AtomicI64,
     group_done: AtomicBool,
     verified: AtomicBool,
+    /// A sync is about to fail, so producers may hear of it.
+    disk_fails: AtomicBool,
 }
 
 impl Promised {
@@ -128,6 +130,7 @@ fn run(seed: u64, end: End) -> String {
         promised.group_done,
     );
     if end == End::FailedSync {
+        promised.disk_fails.store(true, Ordering::Relaxed);
         sim.disk_faults(&server, |faults| faults.syncs_until_failure = Some(seed % 40));
         // In every other history it is being stopped meanwhile, which may end well or not.
         if seed.is_multiple_of(2) {
@@ -226,7 +229,8 @@ async fn produce(rt: Rt, to: SocketAddr, partition: i32, promised: Arc<Promised>
         let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
         let Ok(response) = connection.call(9, &request).await else { return };
         let answer = &response.responses[0].partition_responses[0];
-        if ErrorCode::from(answer.error_code) == ErrorCode::KAFKA_STORAGE_ERROR {
+        let storage_error = ErrorCode::from(answer.error_code) == ErrorCode::KAFKA_STORAGE_ERROR;
+        if storage_error && promised.disk_fails.load(Ordering::Relaxed) {
             return;
         }
         assert_eq!(answer.error_code, 0, "{answer:?}");

@@ -38,6 +38,8 @@ const PREFIX: &str = "kringle-journal-";
 const HEAD_MAGIC: &[u8; 8] = b"KRJRNL01";
 const RECORD_MAGIC: &[u8; 8] = b"KRRECORD";
 const BLOCK: usize = DirectBuf::BLOCK_BYTES;
+/// Magic, run, epoch, checksum.
+const HEAD_BYTES: usize = 8 + 8 + 4 + 4;
 /// Magic, run, length of what follows, number of pieces, checksum.
 const RECORD_HEAD: usize = 8 + 8 + 4 + 4 + 4;
 /// Where the checksum stands in a record's head. It covers what is between the magic and itself, and what follows the head.
@@ -113,7 +115,7 @@ fn checksum_of(record: &[u8]) -> u32 {
 }
 
 /// The journal of a shard in a log directory.
-pub fn journal_path(log_dir: &Path, shard: usize) -> PathBuf {
+fn journal_path(log_dir: &Path, shard: usize) -> PathBuf {
     log_dir.join(format!("{PREFIX}{shard}"))
 }
 
@@ -129,7 +131,7 @@ pub fn create(fs: &Fs, log_dir: &Path, shard: usize, run: u64, epoch: i32) -> io
     let file = fs.open(&path, Open::Create)?;
     file.clear()?;
     let mut head = [0; BLOCK];
-    head_of(run, epoch).iter().zip(&mut head).for_each(|(from, to)| *to = *from);
+    head[..HEAD_BYTES].copy_from_slice(&head_of(run, epoch));
     file.write_all_at(&mut [IoSlice::new(&head)], 0)?;
     file.sync_all()?;
     fs.sync_dir(log_dir)?;
@@ -137,7 +139,7 @@ pub fn create(fs: &Fs, log_dir: &Path, shard: usize, run: u64, epoch: i32) -> io
 }
 
 fn head_of(run: u64, epoch: i32) -> Vec<u8> {
-    let mut head = Vec::with_capacity(24);
+    let mut head = Vec::with_capacity(HEAD_BYTES);
     head.put_slice(HEAD_MAGIC);
     head.put_u64(run);
     head.put_i32(epoch);
@@ -184,7 +186,7 @@ pub fn redo(fs: &Fs, log_dir: &Path, epoch: Option<i32>) -> io::Result<Redone> {
     let mut redone = Redone::default();
     for path in journals(fs, log_dir)? {
         let journal = fs.open(&path, Open::Read)?;
-        let mut head = [0; 24];
+        let mut head = [0; HEAD_BYTES];
         let run = match journal.read_exact_at(&mut head, 0) {
             Ok(()) => u64::from_be_bytes(head[8..16].try_into().expect("eight bytes")),
             // It was being made.

@@ -7,12 +7,11 @@ use futures_util::future::join_all;
 use kringle_log::{CloseJob, TopicPartition};
 
 use super::Shard;
+use super::commit::SYNCFS_FROM_FILES;
 use super::partition::Partition;
 
 /// Logs that are closed side by side.
 const CLOSED_TOGETHER: usize = 64;
-/// From so many logs on one `syncfs` is cheaper than to sync each of their files.
-const SYNCFS_FROM_LOGS: usize = 16;
 
 /// The offsets of one log that are checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Shard {
     pub(crate) async fn close_logs(self: &Rc<Self>) -> Result<Vec<(TopicPartition, Offsets)>, String> {
         self.end_journal().await;
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
-        let together = partitions.len() >= SYNCFS_FROM_LOGS;
+        let together = partitions.len() >= SYNCFS_FROM_FILES;
         let mut closed = Vec::with_capacity(partitions.len());
         for some in partitions.chunks(CLOSED_TOGETHER) {
             for ended in join_all(some.iter().map(|partition| self.close_log(partition, together))).await {

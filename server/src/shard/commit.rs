@@ -20,7 +20,7 @@ use super::journal::again;
 use super::partition::Partition;
 
 /// Dirty files from which one `syncfs` is cheaper than an fdatasync each (measured: docs/decisions/commit.md).
-const SYNCFS_FROM_FILES: usize = 16;
+pub(super) const SYNCFS_FROM_FILES: usize = 16;
 /// Commits that may be under way at once, of which a `syncfs` counts as half (measured: docs/decisions/commit.md)...
 const COMMITS: usize = 8;
 /// ...and so many of one log: while one waits for the disk's flush the next writes.
@@ -124,18 +124,19 @@ impl Shard {
 
     async fn commit(self: Rc<Self>, commit: Commit) {
         self.sync(&commit).await;
-        self.count(&commit);
+        self.count(commit.begun);
         self.lay_runway(&commit.partition);
     }
 
     async fn commit_all(self: Rc<Self>, commits: Vec<Commit>) {
         self.sync_all(&commits).await;
-        commits.iter().for_each(|commit| self.count(commit));
+        commits.iter().for_each(|commit| self.count(commit.begun));
     }
 
-    fn count(&self, commit: &Commit) {
+    /// One log's commit has ended.
+    pub(super) fn count(&self, begun: Time) {
         self.metrics.commits.add(1);
-        self.metrics.commit_us.record(self.rt.now() - commit.begun);
+        self.metrics.commit_us.record(self.rt.now() - begun);
     }
 
     /// Brings what the logs have written to their own files, journaled or not.

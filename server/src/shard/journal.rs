@@ -241,8 +241,8 @@ impl Shard {
         let mut bytes = 0;
         while let Some(partition) = waiting.front() {
             let more = partition.log().journal_bytes();
-            let fits =
-                more.is_some_and(|more| journal.takes(more) && bytes + more + PIECE_ROOM <= journal.record_limit());
+            let fits = more
+                .is_some_and(|more| journal.takes(more) && bytes as u64 + more + PIECE_ROOM <= journal.record_limit());
             if !fits && !pieces.is_empty() {
                 break;
             }
@@ -254,14 +254,14 @@ impl Shard {
             partition.in_commit_queue.set(false);
             let job = partition.log().journal_job();
             if let Some(job) = job {
-                bytes += job.record_bytes() as u64;
+                bytes += job.record_bytes();
                 pieces.push(Piece { partition, job });
             }
         }
         if pieces.is_empty() {
             return None;
         }
-        let len = journal::record_bytes(pieces.iter().map(|piece| piece.job.record_bytes()).sum());
+        let len = journal::record_bytes(bytes);
         let place = journal.take_place(len as u64)?;
         pieces.iter().for_each(|piece| journal.put(place, &piece.partition));
         self.metrics.journal_records.add(1);
@@ -291,8 +291,7 @@ impl Shard {
                 }
                 Err(error) => self.log_failed(partition, &error),
             }
-            self.metrics.commits.add(1);
-            self.metrics.commit_us.record(self.rt.now() - begun);
+            self.count(begun);
         }
         journal.written(place);
         self.commit_wanted.notify_all();

@@ -253,13 +253,7 @@ impl PartitionLog {
 
     /// What the job was about is stable, or the sync failed: then nobody knows what is, and the log is offline.
     pub fn finish_sync(&mut self, job: &SyncJob, result: io::Result<()>) -> Result<Progressed, LogError> {
-        if self.state == State::Offline {
-            return Err(self.offline_error());
-        }
-        if let Err(source) = result {
-            self.go_offline();
-            return Err(LogError::Offline { what: "sync", source });
-        }
+        self.made_durable("sync", result)?;
         if let Some(tail) = job.tail.as_ref().filter(|tail| tail.base_offset == self.active.base_offset) {
             // What an overlapping sync has brought to the disk does not count again.
             self.runway.committed(tail.to.saturating_sub(self.active.synced));
@@ -278,6 +272,17 @@ impl PartitionLog {
         }
         self.settle_offsets();
         Ok(self.progressed())
+    }
+
+    /// How making something durable went; the log is offline if it failed.
+    fn made_durable(&mut self, what: &'static str, result: io::Result<()>) -> Result<(), LogError> {
+        if self.state == State::Offline {
+            return Err(self.offline_error());
+        }
+        result.map_err(|source| {
+            self.go_offline();
+            LogError::Offline { what, source }
+        })
     }
 
     /// Bytes that a journal would take for everything written so far to be durable, 0 if it is; `None` if a journal is not enough,
@@ -307,13 +312,7 @@ impl PartitionLog {
 
     /// What the job was about is durable, or the journal failed: then nobody knows what is, and the log is offline.
     pub fn finish_journal(&mut self, job: &JournalJob, result: io::Result<()>) -> Result<Progressed, LogError> {
-        if self.state == State::Offline {
-            return Err(self.offline_error());
-        }
-        if let Err(source) = result {
-            self.go_offline();
-            return Err(LogError::Offline { what: "write of the journal", source });
-        }
+        self.made_durable("write of the journal", result)?;
         let upto = job.upto.min(self.offsets.log_end);
         if upto > self.offsets.durable {
             self.offsets.durable = upto;
