@@ -16,9 +16,8 @@ use crate::config::{BrokerConfig, Listener as Configured};
 use crate::control::ControlPlane;
 use crate::control::controller::registration::{Endpoint, Registration};
 use crate::control::image::Image;
-use crate::control::metadata_log;
 use crate::control::plane::Command;
-use crate::control::quorum_state::{self, QuorumState};
+use crate::control::quorum_state::QuorumState;
 use crate::net::accept;
 use crate::node::{Identity, ListenerId, Node, Recovered};
 use crate::shard::{Message, Shard, ShardHandle};
@@ -171,18 +170,10 @@ fn open_directory(fs: &Fs, path: &PathBuf) -> Result<(LogDir, Recovered), StartE
 }
 
 /// Brings what the last process made durable in its journals to the logs, unless another broker ran since.
-fn redo_journals(fs: &Fs, log_dir: &Path) -> std::io::Result<()> {
-    let path = log_dir.join(metadata_log::DIRECTORY).join(quorum_state::FILE_NAME);
-    let epoch = match fs.read_to_string(&path) {
-        Ok(text) => {
-            let broken = |why| std::io::Error::other(format!("{} does not tell its epoch: {why}", path.display()));
-            Some(QuorumState::parse(&text).map_err(broken)?.leader_epoch)
-        }
-        // Nobody has led yet.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    let redone = journal::redo(fs, log_dir, epoch)?;
+fn redo_journals(fs: &Fs, log_dir: &Path) -> Result<(), String> {
+    let state = QuorumState::read(fs, log_dir).map_err(|error| error.to_string())?;
+    let epoch = state.map(|state| state.leader_epoch);
+    let redone = journal::redo(fs, log_dir, epoch).map_err(|error| error.to_string())?;
     if redone.records > 0 {
         tracing::info!("{} bytes of {} commits were taken from the journal", redone.bytes, redone.records);
     }

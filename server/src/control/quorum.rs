@@ -220,10 +220,14 @@ impl Quorum {
     /// # Errors
     /// See [`QuorumError`]; the quorum is of no use then.
     pub fn lead(&mut self, now_ms: i64) -> Result<(), QuorumError> {
-        let path = self.identity.log_dir.join(DIRECTORY).join(quorum_state::FILE_NAME);
-        let known = self.read_state(&path)?.map_or(0, |state| state.leader_epoch);
+        let known = QuorumState::read(&self.fs, &self.identity.log_dir)?;
+        if let Some(state) = &known {
+            check_voters(&self.identity, quorum_state::FILE_NAME, state.voters())?;
+        }
+        let known = known.map_or(0, |state| state.leader_epoch);
         self.epoch = known.max(self.log.latest_epoch().unwrap_or(0)).max(self.image.epoch()) + 1;
         let state = QuorumState::leading(self.identity.node_id, self.epoch, self.image.kraft_version());
+        let path = quorum_state::path(&self.identity.log_dir);
         let written = self.fs.write_atomic(&path, state.to_text().as_bytes());
         written.map_err(|source| QuorumError::Io { path, source })?;
         self.log.start_epoch(self.epoch);
@@ -245,16 +249,6 @@ impl Quorum {
         let image = Arc::make_mut(&mut self.image);
         (image.offset, image.epoch, image.timestamp_ms) = (image.offset + count, self.epoch, now_ms);
         self.abort_open_transaction(self.image.metadata_version(), now_ms)
-    }
-
-    fn read_state(&self, path: &PathBuf) -> Result<Option<QuorumState>, QuorumError> {
-        if !self.fs.exists(path) {
-            return Ok(None);
-        }
-        let text = self.fs.read_to_string(path).map_err(|source| QuorumError::Io { path: path.clone(), source })?;
-        let state = QuorumState::parse(&text).map_err(|reason| QuorumError::State { path: path.clone(), reason })?;
-        check_voters(&self.identity, "quorum-state", state.voters())?;
-        Ok(Some(state))
     }
 
     /// Appends records, all or none, makes them durable and applies them. `transaction` names a metadata transaction that

@@ -1,10 +1,22 @@
 //! The file `quorum-state`: the highest epoch this voter knows, and who leads it. It must be durable before anything is
 //! done in that epoch: a leader that forgets its epoch could write two histories under one number.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kringle_runtime::Fs;
 use serde::{Deserialize, Serialize};
+
+use super::metadata_log;
+use super::quorum::QuorumError;
 
 /// Its name, in the directory of the metadata partition.
 pub const FILE_NAME: &str = "quorum-state";
+
+/// Where it is.
+pub fn path(log_dir: &Path) -> PathBuf {
+    log_dir.join(metadata_log::DIRECTORY).join(FILE_NAME)
+}
 
 /// As Kafka writes it: fields in this order, `data_version` last. Which fields there are depends on `data_version`:
 /// 0 with voters from the configuration (kraft.version 0), 1 with voters from the log.
@@ -54,11 +66,24 @@ impl QuorumState {
         self.current_voters.iter().flatten().map(|voter| voter.voter_id)
     }
 
+    /// Reads the file; `None` if no epoch has begun yet. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be read, or makes no sense.
+    pub fn read(fs: &Fs, log_dir: &Path) -> Result<Option<QuorumState>, QuorumError> {
+        let path = path(log_dir);
+        match fs.read_to_string(&path) {
+            Ok(text) => QuorumState::parse(&text).map(Some).map_err(|reason| QuorumError::State { path, reason }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(QuorumError::Io { path, source }),
+        }
+    }
+
     /// Reads the file's text.
     ///
     /// # Errors
     /// It is not such a file, or a later Kafka wrote it.
-    pub fn parse(text: &str) -> Result<QuorumState, String> {
+    fn parse(text: &str) -> Result<QuorumState, String> {
         let state: QuorumState = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if !(0..=1).contains(&state.data_version) {
             return Err(format!("data_version is {}, not 0 or 1", state.data_version));
