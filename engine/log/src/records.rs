@@ -94,7 +94,8 @@ impl Source for SliceSource<'_> {
 }
 
 thread_local! {
-    /// The buffer of the last stream that this thread has read: touched memory, and no more allocations than threads.
+    /// The buffer of the last batch that this thread has decoded: touched memory that is used again. One thread reads one batch at a time; where
+    /// a reader holds two, the second allocates.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -117,15 +118,16 @@ impl Drop for StreamSource<'_> {
 
 impl<'a> StreamSource<'a> {
     fn new(codec: Compression, bytes: &'a [u8], limit: u64) -> Result<StreamSource<'a>, RecordsError> {
-        let mut buffer = BUFFER.take();
-        if let Some(len) = compression::decode_at_once(codec, bytes, limit, &mut buffer) {
-            return Ok(StreamSource { decoder: None, buffer, start: 0, end: len, decoded: len as u64, limit });
+        let buffer = BUFFER.take();
+        let mut source = StreamSource { decoder: None, buffer, start: 0, end: 0, decoded: 0, limit };
+        if let Some(len) = compression::decode_at_once(codec, bytes, limit, &mut source.buffer) {
+            source.end = len;
+            source.decoded = len as u64;
+        } else {
+            compression::grow(&mut source.buffer, STREAM_BUFFER_BYTES);
+            source.decoder = Some(Decoder::new(codec, bytes).map_err(RecordsError::Decode)?);
         }
-        let decoder = Decoder::new(codec, bytes).map_err(RecordsError::Decode)?;
-        if buffer.len() < STREAM_BUFFER_BYTES {
-            buffer.resize(STREAM_BUFFER_BYTES, 0);
-        }
-        Ok(StreamSource { decoder: Some(decoder), buffer, start: 0, end: 0, decoded: 0, limit })
+        Ok(source)
     }
 
     /// What is in the buffer, after reading more if it was empty; empty at the end of the stream.
@@ -305,7 +307,8 @@ fn walk_source<S: Source>(source: &mut S, count: u32, each: &mut impl FnMut(Reco
     }
 }
 
-/// Walks every record without looking into keys and values. Allocates one buffer for a compressed batch, nothing per record.
+/// Walks every record without looking into keys and values. A compressed batch is decoded through the buffer of the thread; nothing is
+/// allocated per record.
 pub(crate) fn walk(batch: &BatchView<'_>, limit: u64, mut each: impl FnMut(RecordShape)) -> Result<(), RecordsError> {
     let count = count_of(batch)?;
     match codec_of(batch)? {

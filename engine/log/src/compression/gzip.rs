@@ -1,52 +1,63 @@
 //! gzip in one step, which is how producers' batches are taken apart.
 //!
-//! A member says at its end how long it is, so one of ordinary size can be decoded into a buffer that has been used before: by libdeflate,
-//! which is made for that and takes two thirds to a third of the time that a stream takes. Whatever is not just one plain member, and whatever
-//! libdeflate refuses, is left to the stream: that gives the error, too.
+//! A member says at its end how long it is, so one of ordinary size can be decoded by one call into a buffer that has been used before,
+//! with a state that is kept: no window is copied from, nothing is allocated. It is zlib-rs in either case, which refuses what zlib, and so
+//! Java, refuses. Whatever is not just one plain member, or turns out to be wrong, is left to the stream: that gives the error, too.
 
 use std::cell::RefCell;
 
-use libdeflater::Decompressor;
-use memchr::memmem;
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 /// More than this is decoded as a stream. Threads keep a buffer of this size, if they ever needed it.
 const AT_ONCE_BYTES: usize = 4 << 20;
-/// How a member begins; 8 is deflate, the one method there is.
-const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
-/// Magic, flags, time, extra flags, system.
+/// How a member begins; 8 is deflate, the one method there is, and no flag is set: neither name nor comment follows.
+const PLAIN: [u8; 4] = [0x1f, 0x8b, 8, 0];
+/// Magic, method, flags, time, extra flags, system.
 const HEADER_BYTES: usize = 10;
 /// CRC-32, and the length modulo 2^32.
 const TRAILER_BYTES: usize = 8;
+/// A decoder is fast while it has room for the longest match, 258 B, and for writing a little too much. So there is room behind the end.
+const ROOM_BYTES: usize = 512;
 
 thread_local! {
-    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// How many bytes one plain member says to hold; `None`: `bytes` are something else, or may be.
-fn length_of_the_only_member(bytes: &[u8]) -> Option<usize> {
-    let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-    let (body, trailer) = rest.split_last_chunk::<TRAILER_BYTES>()?;
-    let [magic @ .., _, _, _, _, _, _, _] = header;
-    let flags = header[MAGIC.len()];
-    // libdeflate stops where a member ends and does not say where that was. So another one must not begin anywhere.
-    if *magic != MAGIC || flags != 0 || memmem::find(body, &MAGIC).is_some() {
-        return None;
+/// A plain member in its parts.
+struct Member<'a> {
+    /// Deflated; if only one member is there.
+    body: &'a [u8],
+    crc: u32,
+    length: usize,
+}
+
+impl<'a> Member<'a> {
+    /// `None`: something else.
+    fn of(bytes: &'a [u8]) -> Option<Member<'a>> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        let (body, [crc @ .., l0, l1, l2, l3]) = rest.split_last_chunk::<TRAILER_BYTES>()?;
+        let length = usize::try_from(u32::from_le_bytes([*l0, *l1, *l2, *l3])).ok()?;
+        header.starts_with(&PLAIN).then_some(Member { body, crc: u32::from_le_bytes(*crc), length })
     }
-    let [_, _, _, _, length @ ..] = trailer;
-    usize::try_from(u32::from_le_bytes(*length)).ok()
 }
 
 /// See [`super::decode_at_once`].
 pub(super) fn decode_at_once(bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<usize> {
-    let length = length_of_the_only_member(bytes)?;
+    let Member { body, crc, length } = Member::of(bytes)?;
     if length > AT_ONCE_BYTES || length as u64 > limit {
         return None;
     }
-    if out.len() < length {
-        out.resize(length, 0);
-    }
-    let decoded = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.gzip_decompress(bytes, &mut out[..length]));
-    decoded.ok().filter(|decoded| *decoded == length)
+    super::grow(out, length + ROOM_BYTES);
+    DECOMPRESS.with_borrow_mut(|decompress| {
+        decompress.reset(false);
+        let status = decompress.decompress(body, &mut out[..length + ROOM_BYTES], FlushDecompress::Finish).ok()?;
+        let all = status == Status::StreamEnd
+            && decompress.total_in() == body.len() as u64
+            && decompress.total_out() == length as u64;
+        let mut sum = Crc::new();
+        sum.update(&out[..length]);
+        (all && sum.sum() == crc).then_some(length)
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +91,7 @@ mod tests {
                 assert!(out[..length] == data, "level {level}, {length} B");
             }
         }
-        assert_eq!(out.len(), AT_ONCE_BYTES);
+        assert_eq!(out.len(), AT_ONCE_BYTES + ROOM_BYTES);
     }
 
     #[test]
@@ -96,18 +107,49 @@ mod tests {
     }
 
     #[test]
-    fn several_members_and_what_may_be_several_are_left_to_the_stream() {
+    fn several_members_and_what_follows_one_are_left_to_the_stream() {
         let one = member(&sample(5_000), 6);
         assert!(at_once(&one).is_some());
         // The trailer of two equal members is that of the first.
         assert_eq!(at_once(&[one.clone(), one.clone()].concat()), None);
-        assert_eq!(at_once(&member(&MAGIC, 0)), None, "stored as they are");
+        // Here what follows ends with the length of what came before.
+        assert_eq!(at_once(&[&one[..], b"junk", &one[one.len() - TRAILER_BYTES..]].concat()), None);
+        assert!(at_once(&member(&PLAIN, 0)).is_some(), "a member whose bytes look like another one's beginning");
         let named = GzBuilder::new().filename("name").write(Vec::new(), Compression::new(6));
         assert_eq!(at_once(&named.finish().unwrap()), None);
     }
 
+    /// Decoders that are made for speed alone take these, and a consumer in Java does not.
     #[test]
-    fn a_changed_or_cut_member_gives_what_the_stream_gives_or_nothing() {
+    fn codes_that_deflate_does_not_have_are_refused_as_zlib_refuses_them() {
+        /// Bits in the order in which deflate reads them; Huffman codes come with their highest bit first.
+        fn fixed_block(codes: &[(u32, u32)]) -> Vec<u8> {
+            let bits =
+                codes.iter().flat_map(|(code, len)| (0..*len).rev().map(move |bit| u8::from(code >> bit & 1 == 1)));
+            let bits: Vec<u8> = [1, 1, 0].into_iter().chain(bits).collect();
+            bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |all, bit| all << 1 | bit)).collect()
+        }
+        let gzip = |body: &[u8], data: &[u8]| {
+            let mut crc = Crc::new();
+            crc.update(data);
+            let trailer = [crc.sum().to_le_bytes(), u32::try_from(data.len()).unwrap().to_le_bytes()].concat();
+            [&PLAIN[..], &[0; 6], body, &trailer].concat()
+        };
+        const LITERAL_A: (u32, u32) = (0x30 + b'A' as u32, 8);
+        const END: (u32, u32) = (0, 7);
+        let length_code = |symbol: u32| (0b1100_0000 + symbol - 280, 8);
+        let repeated = [b'A'; 259];
+        let with = |length: u32, distance: u32| fixed_block(&[LITERAL_A, length_code(length), (distance, 5), END]);
+        assert_eq!(at_once(&gzip(&with(285, 0), &repeated)).as_deref(), Some(&repeated[..]));
+        for (length, distance) in [(286, 0), (287, 0), (285, 30), (285, 31)] {
+            let bytes = gzip(&with(length, distance), &repeated);
+            assert_eq!(at_once(&bytes), None, "length code {length}, distance code {distance}");
+            assert!(MultiGzDecoder::new(&bytes[..]).read_to_end(&mut Vec::new()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_member_gives_what_the_stream_gives() {
         let bytes = member(&sample(3_000), 6);
         for at in 0..bytes.len() {
             assert_eq!(at_once(&bytes[..at]), None, "cut at {at}");
@@ -116,8 +158,10 @@ mod tests {
                 changed[at] ^= 1 << bit;
                 let mut streamed = Vec::new();
                 let result = MultiGzDecoder::new(&changed[..]).read_to_end(&mut streamed);
-                if let Some(decoded) = at_once(&changed) {
-                    assert!(result.is_ok() && decoded == streamed, "bit {bit} of byte {at}");
+                match at_once(&changed) {
+                    Some(decoded) => assert!(result.is_ok() && decoded == streamed, "bit {bit} of byte {at}"),
+                    // A flag of the header may say what is still a member.
+                    None => assert!(result.is_err() || at == PLAIN.len() - 1, "bit {bit} of byte {at}"),
                 }
             }
         }
