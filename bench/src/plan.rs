@@ -62,6 +62,7 @@ impl FromStr for Codec {
             .ok_or_else(|| format!("`{name}` is no codec; there are none, gzip, snappy, lz4, zstd"))?;
         let levels = match compression {
             Compression::Gzip => 1..=9,
+            Compression::Lz4 => 1..=17,
             Compression::Zstd => -7..=22,
             _ => 0..=0,
         };
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!((zstd.compression, zstd.level), (Compression::Zstd, Some(6)));
         assert_eq!(zstd.to_string(), "zstd:6");
         assert_eq!("none".parse::<Codec>().unwrap().to_string(), "none");
-        for wrong in ["lzma", "gzip:0", "gzip:10", "lz4:3", "zstd:x"] {
+        for wrong in ["lzma", "gzip:0", "gzip:10", "lz4:18", "snappy:1", "zstd:x"] {
             assert!(wrong.parse::<Codec>().is_err(), "{wrong}");
         }
     }

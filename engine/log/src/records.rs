@@ -1,9 +1,9 @@
 //! The records inside a batch: walked in place when uncompressed, through a bounded streaming decoder when not.
 //!
 //! Pure. Two walks share one reading of the format: [`walk`] looks at sizes only and skips keys and values (produce), and
-//! [`for_each_record`] gives them out (coordinators, time look-ups, recompression). Nothing is allocated by a claimed size, but for the
-//! few megabytes of each thread that gzip is decoded into at once: a record's buffer grows with the bytes that came out of the decoder,
-//! and a stream that gives more than its limit ends with [`RecordsError::TooMuch`].
+//! [`for_each_record`] gives them out (coordinators, time look-ups, recompression). A size that a record claims allocates nothing: its
+//! buffer grows with the bytes that came out of the decoder, and a stream that gives more than its limit ends with
+//! [`RecordsError::TooMuch`].
 //!
 //! ```text
 //! record: length varint | attributes i8 | timestamp delta varlong | offset delta varint | key length varint, key
@@ -12,19 +12,16 @@
 //! Lengths below 0 mean null, except a header's key, which cannot be.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io;
 use std::mem;
 use std::ops::ControlFlow;
 
 use crate::batch::{BatchView, TimestampType};
-use crate::compression::{self, Compression, Decoder};
+use crate::compression::{Compression, Decoder};
 use crate::varint;
 
 /// The most that one batch may decode to when a reader does not say otherwise: what Kafka's own 32-bit sizes can hold.
 pub const DECODED_LIMIT_BYTES: u64 = i32::MAX as u64;
-
-/// How much of a decoder's output is held at a time while walking.
-const STREAM_BUFFER_BYTES: usize = 16 << 10;
 
 /// Why records cannot be read. The text of `Invalid` is Kafka's.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +90,9 @@ impl Source for SliceSource<'_> {
     }
 }
 
+/// Threads keep a buffer up to this size: that of the largest blocks of lz4, and of a batch that gzip decodes in one step.
+const KEPT_BUFFER_BYTES: usize = 5 << 20;
+
 thread_local! {
     /// The buffer of the last batch that this thread has decoded: touched memory that is used again. One thread reads one batch at a time; where
     /// a reader holds two, the second allocates.
@@ -100,8 +100,8 @@ thread_local! {
 }
 
 struct StreamSource<'a> {
-    /// `None`: everything is in the buffer already.
-    decoder: Option<Decoder<'a>>,
+    decoder: Decoder<'a>,
+    /// What was decoded last lies between `start` and `end`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -112,35 +112,24 @@ struct StreamSource<'a> {
 
 impl Drop for StreamSource<'_> {
     fn drop(&mut self) {
-        BUFFER.set(mem::take(&mut self.buffer));
+        if self.buffer.capacity() <= KEPT_BUFFER_BYTES {
+            BUFFER.set(mem::take(&mut self.buffer));
+        }
     }
 }
 
 impl<'a> StreamSource<'a> {
     fn new(codec: Compression, bytes: &'a [u8], limit: u64) -> Result<StreamSource<'a>, RecordsError> {
-        let buffer = BUFFER.take();
-        let mut source = StreamSource { decoder: None, buffer, start: 0, end: 0, decoded: 0, limit };
-        if let Some(len) = compression::decode_at_once(codec, bytes, limit, &mut source.buffer) {
-            source.end = len;
-            source.decoded = len as u64;
-        } else {
-            compression::grow(&mut source.buffer, STREAM_BUFFER_BYTES);
-            source.decoder = Some(Decoder::new(codec, bytes).map_err(RecordsError::Decode)?);
-        }
-        Ok(source)
+        let decoder = Decoder::new(codec, bytes).map_err(RecordsError::Decode)?;
+        Ok(StreamSource { decoder, buffer: BUFFER.take(), start: 0, end: 0, decoded: 0, limit })
     }
 
-    /// What is in the buffer, after reading more if it was empty; empty at the end of the stream.
+    /// What is in the buffer, after decoding more if it was empty; empty at the end of the stream.
     fn fill(&mut self) -> Result<&[u8], RecordsError> {
-        while self.start == self.end {
-            let Some(decoder) = &mut self.decoder else { return Ok(&[]) };
-            match decoder.read(&mut self.buffer[..STREAM_BUFFER_BYTES]) {
-                Ok(0) => return Ok(&[]),
-                Ok(len) => (self.start, self.end) = (0, len),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(RecordsError::Decode(e)),
-            }
-            self.decoded += self.end as u64;
+        if self.start == self.end {
+            let len = self.decoder.next_piece(self.limit, &mut self.buffer).map_err(RecordsError::Decode)?;
+            (self.start, self.end) = (0, len);
+            self.decoded += len as u64;
             if self.decoded > self.limit {
                 return Err(RecordsError::TooMuch(self.limit));
             }

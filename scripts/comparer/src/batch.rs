@@ -46,7 +46,10 @@ pub(crate) fn build(spec: &Value, now_ms: i64) -> Result<Bytes, String> {
     put(&mut tail, number("producer_epoch", -1)?, 2);
     put(&mut tail, number("base_sequence", -1)?, 4);
     put(&mut tail, number("count", count)?, 4);
-    tail.extend(codec::compress(codec, &plain)?);
+    tail.extend(match member(spec, "packed").and_then(text) {
+        None => codec::compress(codec, &plain)?,
+        Some(how) => codec::compress_oddly(codec, how, &plain)?,
+    });
 
     let mut out = Vec::new();
     put(&mut out, number("base_offset", 0)?, 8);

@@ -16,6 +16,51 @@ pub(crate) fn id(name: &str) -> Option<i16> {
     })
 }
 
+/// Compresses the records of a batch in a way that is unusual or wrong.
+pub(crate) fn compress_oddly(id: i16, how: &str, plain: &[u8]) -> Result<Vec<u8>, String> {
+    use lz4_flex::frame::{BlockMode, FrameInfo};
+
+    let mut packed = compress(id, plain)?;
+    match (id, how) {
+        (_, "in two") => {
+            let (first, second) = plain.split_at(plain.len() / 2);
+            return Ok([compress(id, first)?, compress(id, second)?].concat());
+        }
+        (_, "with junk behind") => packed.extend_from_slice(b"and more"),
+        (_, "cut") => packed.truncate(packed.len().saturating_sub(4)),
+        (_, "as it is") => return Ok(plain.to_vec()),
+        (1, "wrong checksum") => {
+            let at = packed.len() - 8;
+            packed[at] ^= 1;
+        }
+        (2, "bare") => return snap::raw::Encoder::new().compress_vec(plain).map_err(|e| e.to_string()),
+        (3, "linked") => return lz4(FrameInfo::new().block_mode(BlockMode::Linked), plain),
+        (3, "with checksums") => {
+            let all = FrameInfo::new().block_checksums(true).content_checksum(true);
+            return lz4(all.content_size(Some(plain.len() as u64)), plain);
+        }
+        (3, "wrong content checksum") => {
+            packed = lz4(FrameInfo::new().content_checksum(true), plain)?;
+            let at = packed.len() - 1;
+            packed[at] ^= 1;
+        }
+        (3, "wrong block checksum") => {
+            packed = lz4(FrameInfo::new().block_checksums(true), plain)?;
+            let at = packed.len() - 5;
+            packed[at] ^= 1;
+        }
+        (3, "wrong header checksum") => packed[6] ^= 1,
+        _ => return Err(format!("codec {id} is not packed `{how}`")),
+    }
+    Ok(packed)
+}
+
+fn lz4(frame: lz4_flex::frame::FrameInfo, plain: &[u8]) -> Result<Vec<u8>, String> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+    encoder.write_all(plain).map_err(|e| e.to_string())?;
+    encoder.finish().map_err(|e| e.to_string())
+}
+
 /// Compresses the records of a batch.
 pub(crate) fn compress(id: i16, plain: &[u8]) -> Result<Vec<u8>, String> {
     match id {
@@ -31,11 +76,7 @@ pub(crate) fn compress(id: i16, plain: &[u8]) -> Result<Vec<u8>, String> {
             out.extend_from_slice(&block);
             Ok(out)
         }
-        3 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            encoder.write_all(plain).map_err(|e| e.to_string())?;
-            encoder.finish().map_err(|e| e.to_string())
-        }
+        3 => lz4(lz4_flex::frame::FrameInfo::new(), plain),
         4 => zstd::encode_all(plain, 3).map_err(|e| e.to_string()),
         _ => Err(format!("no codec {id}")),
     }

@@ -5,7 +5,9 @@
 //! Java, refuses. Whatever is not just one plain member, or turns out to be wrong, is left to the stream: that gives the error, too.
 
 use std::cell::RefCell;
+use std::io;
 
+use flate2::bufread::GzDecoder;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 /// More than this is decoded as a stream. Threads keep a buffer of this size, if they ever needed it.
@@ -41,8 +43,42 @@ impl<'a> Member<'a> {
     }
 }
 
-/// See [`super::decode_at_once`].
-pub(super) fn decode_at_once(bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<usize> {
+/// Decodes in one step or as a stream; members one behind the other are one stream.
+pub(crate) enum MembersReader<'a> {
+    Untried(&'a [u8]),
+    Stream(Box<GzDecoder<&'a [u8]>>),
+    Ended,
+}
+
+impl MembersReader<'_> {
+    /// See [`super::Decoder::next_piece`]; all of an ordinary batch is one piece. More than `limit` never is.
+    pub(crate) fn next_piece(&mut self, limit: u64, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if let MembersReader::Untried(bytes) = *self {
+            if let Some(len) = decode_at_once(bytes, limit, buffer) {
+                *self = MembersReader::Ended;
+                return Ok(len);
+            }
+            *self = MembersReader::Stream(Box::new(GzDecoder::new(bytes)));
+        }
+        while let MembersReader::Stream(decoder) = self {
+            let len = super::read_piece(decoder, buffer)?;
+            if len > 0 {
+                return Ok(len);
+            }
+            // As in Java, what is behind a member is another one if it begins like one, and else is not looked at.
+            let behind = *decoder.get_ref();
+            let next = (behind.len() > HEADER_BYTES + TRAILER_BYTES).then(|| GzDecoder::new(behind));
+            *self = match next.filter(|next| next.header().is_some()) {
+                Some(next) => MembersReader::Stream(Box::new(next)),
+                None => MembersReader::Ended,
+            };
+        }
+        Ok(0)
+    }
+}
+
+/// Decodes `bytes` into the start of `out`, which grows to what it needs, and gives how much came out. `None`: left to the stream.
+fn decode_at_once(bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<usize> {
     let Member { body, crc, length } = Member::of(bytes)?;
     if length > AT_ONCE_BYTES || length as u64 > limit {
         return None;
@@ -67,7 +103,7 @@ mod tests {
     use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder, write::GzEncoder};
 
     use super::*;
-    use crate::compression::tests::sample;
+    use crate::compression::tests::{decoded, sample};
 
     fn member(data: &[u8], level: u32) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
@@ -117,6 +153,19 @@ mod tests {
         assert!(at_once(&member(&PLAIN, 0)).is_some(), "a member whose bytes look like another one's beginning");
         let named = GzBuilder::new().filename("name").write(Vec::new(), Compression::new(6));
         assert_eq!(at_once(&named.finish().unwrap()), None);
+    }
+
+    #[test]
+    fn what_follows_a_member_is_another_one_or_is_not_looked_at() {
+        let (one, two) = (member(&sample(5_000), 6), member(&sample(70_000), 6));
+        let both = [sample(5_000), sample(70_000)].concat();
+        let read = |parts: &[&[u8]]| decoded(super::super::Compression::Gzip, &parts.concat());
+        assert!(read(&[&one, &two]).unwrap() == both);
+        for junk in [&b"j"[..], &PLAIN, &[0; 100], &[&PLAIN[..2], &[7; 100]].concat()] {
+            assert!(read(&[&one, &two, junk]).unwrap() == both, "{junk:?}");
+        }
+        assert!(read(&[&one, &two[..two.len() - 1]]).is_err(), "a second member that is cut");
+        assert!(read(&[b"j", &one]).is_err());
     }
 
     /// Decoders that are made for speed alone take these, and a consumer in Java does not.

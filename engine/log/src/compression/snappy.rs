@@ -20,12 +20,10 @@ fn corrupt(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// Decodes block by block.
 pub(crate) struct XerialReader<'a> {
     rest: &'a [u8],
     framed: bool,
-    block: Vec<u8>,
-    /// How much of `block` was handed out.
-    given: usize,
     raw: snap::raw::Decoder,
 }
 
@@ -36,53 +34,42 @@ impl<'a> XerialReader<'a> {
             return Err(corrupt("snappy header is cut"));
         }
         let rest = if framed { &bytes[HEADER_BYTES..] } else { bytes };
-        Ok(XerialReader { rest, framed, block: Vec::new(), given: 0, raw: snap::raw::Decoder::new() })
+        Ok(XerialReader { rest, framed, raw: snap::raw::Decoder::new() })
     }
 
-    /// Decodes the next block; false at the end.
-    fn next_block(&mut self) -> io::Result<bool> {
+    /// The next block, still encoded.
+    fn next_block(&mut self) -> io::Result<Option<&'a [u8]>> {
         // Streams put one behind the other repeat the header.
         while self.framed && self.rest.starts_with(&MAGIC) {
             self.rest = self.rest.get(HEADER_BYTES..).ok_or_else(|| corrupt("snappy header is cut"))?;
         }
         if self.rest.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        let block = if self.framed {
-            let (length, rest) =
-                self.rest.split_first_chunk::<4>().ok_or_else(|| corrupt("snappy block length is cut"))?;
-            let length =
-                usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("snappy block length < 0"))?;
-            let block = rest.get(..length).ok_or_else(|| corrupt("snappy block is cut"))?;
-            self.rest = &rest[length..];
-            block
-        } else {
-            std::mem::take(&mut self.rest)
-        };
-        let claimed = snap::raw::decompress_len(block)?;
-        if claimed > block.len().saturating_mul(MAX_EXPANSION) + 64 {
-            return Err(corrupt("snappy block claims more than it can hold"));
+        if !self.framed {
+            return Ok(Some(std::mem::take(&mut self.rest)));
         }
-        self.block.clear();
-        self.block.resize(claimed, 0);
-        let len = self.raw.decompress(block, &mut self.block)?;
-        self.block.truncate(len);
-        self.given = 0;
-        Ok(true)
+        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or_else(|| corrupt("snappy block length is cut"))?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("snappy block length < 0"))?;
+        let (block, rest) = rest.split_at_checked(length).ok_or_else(|| corrupt("snappy block is cut"))?;
+        self.rest = rest;
+        Ok(Some(block))
     }
-}
 
-impl io::Read for XerialReader<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.given == self.block.len() {
-            if !self.next_block()? {
-                return Ok(0);
+    /// See [`super::Decoder::next_piece`]: a block is a piece.
+    pub(crate) fn next_piece(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        while let Some(block) = self.next_block()? {
+            let claimed = snap::raw::decompress_len(block)?;
+            if claimed > block.len().saturating_mul(MAX_EXPANSION) + 64 {
+                return Err(corrupt("snappy block claims more than it can hold"));
+            }
+            super::grow(buffer, claimed);
+            let len = self.raw.decompress(block, &mut buffer[..claimed])?;
+            if len > 0 {
+                return Ok(len);
             }
         }
-        let len = out.len().min(self.block.len() - self.given);
-        out[..len].copy_from_slice(&self.block[self.given..self.given + len]);
-        self.given += len;
-        Ok(len)
+        Ok(0)
     }
 }
 
@@ -133,17 +120,14 @@ impl XerialWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
+    use crate::compression::{Compression, tests::decoded};
 
     #[test]
     fn a_bare_block_as_librdkafka_writes_it_is_read() {
         let data = vec![7u8; 10_000];
         let bare = snap::raw::Encoder::new().compress_vec(&data).unwrap();
-        let mut out = Vec::new();
-        XerialReader::new(&bare).unwrap().read_to_end(&mut out).unwrap();
-        assert!(out == data);
+        assert!(decoded(Compression::Snappy, &bare).unwrap() == data);
     }
 
     #[test]
@@ -153,10 +137,10 @@ mod tests {
         framed.extend_from_slice(&6i32.to_be_bytes());
         framed.extend_from_slice(&claims_4_gib);
         for bytes in [&claims_4_gib[..], &framed[..]] {
-            let mut reader = XerialReader::new(bytes).unwrap();
-            let error = reader.read(&mut [0; 16]).unwrap_err();
+            let mut buffer = Vec::new();
+            let error = XerialReader::new(bytes).unwrap().next_piece(&mut buffer).unwrap_err();
             assert_eq!(error.to_string(), "snappy block claims more than it can hold");
-            assert_eq!(reader.block.capacity(), 0);
+            assert_eq!(buffer.capacity(), 0);
         }
     }
 
@@ -167,8 +151,6 @@ mod tests {
         let mut two = XerialWriter::new(one.finish());
         two.put(b"again");
         let bytes = two.finish();
-        let mut out = Vec::new();
-        XerialReader::new(&bytes).unwrap().read_to_end(&mut out).unwrap();
-        assert_eq!(out, b"hello again");
+        assert_eq!(decoded(Compression::Snappy, &bytes).unwrap(), b"hello again");
     }
 }
