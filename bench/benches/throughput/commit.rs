@@ -4,6 +4,9 @@
 //! others have dirtied on the same filesystem: on a busy machine its rows say more about them. A journal's record is what the broker
 //! does: the files' bytes are read back from the page cache, summed, and written with one direct write that is flushed, into blocks that were
 //! written before. That they must reach their own files later is not in it.
+//!
+//! Files are cut and begun again when they have grown, as everywhere in these benches: without that the journal's way, which never makes them
+//! durable, would fill the disk.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -19,6 +22,8 @@ use crate::shard::Shard;
 const PAGE_BYTES: usize = 4096;
 /// Of the journal: the broker's slots are as long.
 const JOURNAL_BYTES: u64 = 16 << 20;
+/// When the files have so much together, they are cut to nothing.
+const FILES_BYTES: u64 = 64 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -57,7 +62,8 @@ fn row(meter: &mut Meter, ground: &Ground, place: &Place, count: usize, way: Way
     let mut files: Vec<File> = Vec::new();
     let journal_path = place.dir.join("commit-journal");
     let mut journal = None;
-    let mut position = 0;
+    let mut rounds = 0;
+    let rounds_until_cut = FILES_BYTES / (count * PAGE_BYTES) as u64;
     meter.row([&group, &case, way.name()], Amount::Operations(1), CpuOf::Process, |iterations, watch| {
         if files.is_empty() {
             let open = |path| ground.fs().open(path, Open::Create).expect("a file of a bench");
@@ -65,14 +71,14 @@ fn row(meter: &mut Meter, ground: &Ground, place: &Place, count: usize, way: Way
             journal = (way == Way::Journal).then(|| lay_journal(&ground.fs(), &journal_path));
         }
         let (dir, files, journal, mut inner) = (place.dir.clone(), files.clone(), journal.clone(), watch.another());
-        let from = position;
-        position += iterations * PAGE_BYTES as u64;
+        let from = rounds;
+        rounds += iterations;
         let inner = shard.run(async move |rt| {
             // The appends between the rounds are made here.
             rt.allow_blocking();
             let pool = DirectPool::default();
-            for round in 0..iterations {
-                let at = from + round * PAGE_BYTES as u64;
+            for round in from..from + iterations {
+                let at = round % rounds_until_cut * PAGE_BYTES as u64;
                 append(&files, at);
                 inner.start();
                 match way {
@@ -106,6 +112,9 @@ fn row(meter: &mut Meter, ground: &Ground, place: &Place, count: usize, way: Way
 fn append(files: &[File], at: u64) {
     let page = [7; PAGE_BYTES];
     for file in files {
+        if at == 0 {
+            file.set_len(0).expect("cut");
+        }
         file.write_all_at(&mut [IoSlice::new(&page)], at).expect("written");
     }
 }

@@ -2,21 +2,21 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Result, Seek, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use nix::sys::sendfile::sendfile64;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
-use super::loopback::{pair, swallow};
 use super::{Limits, Moved, cpu, moved, waited};
 
 const CHUNK_BYTES: usize = 64 << 10;
 /// Rewritten again and again: its pages are touched, and few enough not to be written back meanwhile.
 const CACHED_BYTES: u64 = 64 << 20;
 const DISK_CHUNK_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 4 << 10;
+/// Of the file that is overwritten: 16 MiB.
+const BLOCKS: u64 = 4 << 10;
 
 /// A file that is removed at the end.
 pub(super) struct Scratch {
@@ -46,6 +46,7 @@ impl Drop for Scratch {
 pub(super) fn measure(scratch: &Scratch, secs: f64, disk_mb: u64, limits: &mut Limits) -> Result<()> {
     page_cache(&scratch.file, secs, limits)?;
     flushes(&scratch.file, secs, limits)?;
+    overwrites(scratch, secs, limits)?;
     sequential(&scratch.file, disk_mb << 20, limits)
 }
 
@@ -58,17 +59,7 @@ fn page_cache(file: &File, secs: f64, limits: &mut Limits) -> Result<()> {
     limits.moved.push(moved("page cache, read 64 KiB", CACHED_BYTES, secs, || {
         positions().try_for_each(|at| file.read_exact_at(&mut chunk, at))
     })?);
-    let (here, there) = pair()?;
-    let receiver = std::thread::spawn(move || swallow(there));
-    limits.moved.push(moved("page cache to loopback, sendfile", CACHED_BYTES, secs, || {
-        let (mut at, mut left) = (0, usize::try_from(CACHED_BYTES).expect("64 bits"));
-        while left > 0 {
-            left -= sendfile64(here.as_fd(), file.as_fd(), Some(&mut at), left)?;
-        }
-        Ok::<(), std::io::Error>(())
-    })?);
-    drop(here);
-    receiver.join().expect("it does not panic")
+    Ok(())
 }
 
 fn flushes(file: &File, secs: f64, limits: &mut Limits) -> Result<()> {
@@ -87,6 +78,24 @@ fn flushes(file: &File, secs: f64, limits: &mut Limits) -> Result<()> {
             if whole { file.sync_all() } else { file.sync_data() }
         })?);
     }
+    Ok(())
+}
+
+/// What a journal does: blocks that were written before are written again, past the page cache. Not every filesystem can.
+fn overwrites(scratch: &Scratch, secs: f64, limits: &mut Limits) -> Result<()> {
+    let bytes = vec![8_u8; 2 * BLOCK_BYTES];
+    let block = &bytes[bytes.as_ptr().align_offset(BLOCK_BYTES)..][..BLOCK_BYTES];
+    scratch.file.set_len(0)?;
+    (0..BLOCKS).try_for_each(|n| scratch.file.write_all_at(block, n * BLOCK_BYTES as u64))?;
+    scratch.file.sync_all()?;
+    let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
+    let Ok(direct) = OpenOptions::new().write(true).custom_flags(flags.bits()).open(&scratch.path) else {
+        return Ok(());
+    };
+    let mut next = (0..BLOCKS).cycle();
+    limits.waited.push(waited("overwrite 4 KiB, direct and durable", secs, || {
+        direct.write_all_at(block, next.next().expect("it begins again") * BLOCK_BYTES as u64)
+    })?);
     Ok(())
 }
 

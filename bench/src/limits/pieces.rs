@@ -4,8 +4,11 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read, Result, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
+
+use nix::sys::sendfile::sendfile64;
 
 use super::loopback::{pair, swallow};
 use super::{Limits, Piece, cpu};
@@ -20,6 +23,8 @@ const FILE_BYTES: usize = 64 << 20;
 const APPENDED: [usize; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 128 << 10, 1000 << 10];
 /// A request with one record of 100 bytes, with ten of them, with 16 and 128 of 1 KiB.
 const SENT: [usize; 4] = [256, 1 << 10, 16 << 10, 128 << 10];
+/// Of a fetch; all of it has room in a socket.
+const SENT_FROM_FILE: usize = 64 << 10;
 /// What the echo bench sends.
 const ECHOED: usize = 100;
 /// The header of a record batch: what a look-up reads where an index does not say enough.
@@ -39,6 +44,9 @@ pub(super) fn measure(file: &File, secs: f64, limits: &mut Limits) -> Result<()>
     })?);
     for len in SENT {
         limits.pieces.push(sent(len, secs)?);
+    }
+    for half in [Half::Sending, Half::Receiving] {
+        limits.pieces.push(sent_from_file(file, half, secs)?);
     }
     let ((mut here, mut there), mut message) = (pair()?, [8; ECHOED]);
     limits.pieces.push(calls("send and receive over loopback, both by one thread", ECHOED, secs, || {
@@ -70,6 +78,29 @@ fn sent(len: usize, secs: f64) -> Result<Piece> {
     drop(here);
     receiver.join().expect("it does not panic")?;
     Ok(piece)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Sending,
+    Receiving,
+}
+
+/// One half is timed, and one thread does both in turn: while two threads do them on one connection, both are slower than either alone.
+fn sent_from_file(file: &File, half: Half, secs: f64) -> Result<Piece> {
+    let (here, mut there) = pair()?;
+    let mut sink = [0; SENT_FROM_FILE];
+    let mut places = (0..file.metadata()?.len() - SENT_FROM_FILE as u64).step_by(SENT_FROM_FILE).cycle();
+    let name = if half == Half::Sending { "sendfile to loopback" } else { "receive over loopback" };
+    stretches(name, Some(SENT_FROM_FILE), secs, || {
+        let mut at = i64::try_from(places.next().expect("it begins again")).expect("a small file");
+        let sending = timed(|| {
+            let sent = sendfile64(here.as_fd(), file.as_fd(), Some(&mut at), SENT_FROM_FILE)?;
+            if sent < SENT_FROM_FILE { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(1) }
+        });
+        let receiving = timed(|| there.read_exact(&mut sink).map(|()| 1));
+        if half == Half::Sending { receiving.and(sending) } else { sending.and(receiving) }
+    })
 }
 
 /// A binary search where everything is at hand.
