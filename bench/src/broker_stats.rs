@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -50,7 +50,7 @@ impl BrokerWatch {
             return Err(BenchError::Options(format!("--metrics {url}: no metrics there")));
         }
 
-        let pid = pid.or_else(|| address.ip().is_loopback().then(|| listener_pid(address.port())).flatten());
+        let pid = pid.or_else(|| is_here(address.ip()).then(|| listener_pid(address.port())).flatten());
         Ok(BrokerWatch { pid, metrics_url })
     }
 
@@ -144,6 +144,11 @@ fn memory(pid: u32) -> Option<(u64, u64)> {
         line.split_whitespace().nth(1)?.parse().ok()
     };
     Some((kib("VmRSS:")? * 1024, kib("VmHWM:")? * 1024))
+}
+
+/// Whether the address is one of this machine's: no other can be bound.
+fn is_here(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// The process that listens on this port. Only processes that we may look into are found: our own user's, or all as root.

@@ -148,10 +148,8 @@ impl Load {
         }
     }
 
-    /// As fast as the broker takes them, durable or not as the caller says; to have something to read.
+    /// As fast as the broker takes them, to have something to read.
     pub(crate) fn filling(records: RecordPlan) -> Load {
-        let batch_bytes = Some(records.batch_bytes.unwrap_or(0).max(64 << 10));
-        let records = RecordPlan { batch_bytes, batch_records: None, ..records };
         let linger = Duration::ZERO;
         Load { records, linger, connections: 2, in_flight: 5, acks: 1, idempotent: false, rate: None }
     }

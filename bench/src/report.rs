@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::broker_stats::BrokerUse;
 use crate::measure::{Amount, Series};
 use crate::session::Observed;
-use crate::units::{significant, to_f64, u64_to_f64};
+use crate::units::{counted, grouped, significant, to_f64, u64_to_f64};
 
 /// All that a command line has found.
 #[derive(Serialize)]
@@ -94,6 +94,8 @@ pub(crate) struct BrokerReport {
     pub(crate) used: BrokerUse,
     /// Processor seconds for each 10^9 wire bytes of all series.
     pub(crate) cpu_seconds_per_gb: Option<f64>,
+    /// The same for each 10^9 bytes of keys and values of the first series.
+    pub(crate) cpu_seconds_per_payload_gb: Option<f64>,
 }
 
 /// What this program itself did.
@@ -179,9 +181,11 @@ impl Outcome {
         let series: Vec<_> = series.iter().map(|one| SeriesReport::new(one, seconds)).collect();
         let wire_bytes: u64 = series.iter().map(|one| one.measured.wire_bytes).sum();
         let broker_unknown = observed.broker.as_ref().err().cloned();
-        let broker = observed.broker.ok().map(|used| BrokerReport {
-            used,
-            cpu_seconds_per_gb: (wire_bytes > 0).then(|| used.cpu_seconds / (u64_to_f64(wire_bytes) / 1e9)),
+        let payload_bytes = series.first().map_or(0, |one| one.measured.payload_bytes);
+        let broker = observed.broker.ok().map(|used| {
+            let per_gb = |bytes: u64| (bytes > 0).then(|| used.cpu_seconds / (u64_to_f64(bytes) / 1e9));
+            let (cpu_seconds_per_gb, cpu_seconds_per_payload_gb) = (per_gb(wire_bytes), per_gb(payload_bytes));
+            BrokerReport { used, cpu_seconds_per_gb, cpu_seconds_per_payload_gb }
         });
         Outcome {
             name: name.into(),
@@ -210,8 +214,7 @@ impl Outcome {
 
     /// The same for each 10^9 bytes of keys and values of the first series.
     pub(crate) fn cpu_seconds_per_payload_gb(&self) -> Option<f64> {
-        let payload_gb = u64_to_f64(self.series.first()?.measured.payload_bytes) / 1e9;
-        (payload_gb > 0.0).then_some(self.broker.as_ref()?.used.cpu_seconds / payload_gb)
+        self.broker.as_ref()?.cpu_seconds_per_payload_gb
     }
 
     /// How many things failed.
@@ -219,7 +222,8 @@ impl Outcome {
         self.series.iter().flat_map(|series| series.errors.values()).sum()
     }
 
-    /// What a reader must know before the figures: it was shorter than planned, or the offered rate was not reached.
+    /// What a reader must know before the figures: it was shorter than planned, the offered rate was not reached, or it was this program that
+    /// was measured.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.series.iter().all(|series| series.measured.requests == 0) {
@@ -235,6 +239,14 @@ impl Outcome {
             remarks.push(format!(
                 "{}: {reached} of the offered {offered} MB/s were reached; what was not sent at all has no latency",
                 self.name
+            ));
+        }
+        if self.generator.is_the_limit() {
+            let threads = counted(u64::try_from(self.generator.threads).unwrap_or(u64::MAX), "thread");
+            remarks.push(format!(
+                "{}: THE GENERATOR MAY BE THE LIMIT, with {} % of a core in {threads}: try more --threads, or another machine",
+                self.name,
+                grouped(self.generator.cpu_percent)
             ));
         }
         remarks

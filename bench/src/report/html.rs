@@ -272,6 +272,7 @@ fn figures(page: &mut String, outcomes: &[Outcome]) {
         "max us",
         "broker CPU %",
         "CPU-s/GB wire",
+        "CPU-s/GB payload",
         "broker memory",
         "own CPU %",
     ];
@@ -310,6 +311,7 @@ fn row(page: &mut String, outcome: &Outcome, series: &SeriesReport, first: bool)
         latency(|latency| latency.max_us),
         or_dash(broker.map(|broker| broker.used.cpu_percent)),
         or_dash(broker.and_then(|broker| broker.cpu_seconds_per_gb)),
+        or_dash(broker.and_then(|broker| broker.cpu_seconds_per_payload_gb)),
         broker.map_or_else(|| "&ndash;".to_owned(), |broker| bytes(broker.used.rss_bytes)),
         or_dash(Some(outcome.generator.cpu_percent).filter(|_| first)),
     ];
@@ -339,7 +341,6 @@ fn provenance(page: &mut String, report: &Report) {
     page.push_str(
         "</tbody></table></div><p class=\"soft\">MB are 10<sup>6</sup> bytes. Payload is keys and values before compression, wire is \
          record batches as they are sent. Closed loops count latency from the send, open loops from when each record was due. \
-         CPU is in percent of one core; where the load generator's own is near 100 for each of its threads, it was the \
-         limit.</p>",
+         CPU is in percent of one core.</p>",
     );
 }

@@ -29,6 +29,9 @@ pub struct Recorded {
     pub unit: String,
     /// CPU-seconds per GB or CPU-microseconds per operation.
     pub cpu: f64,
+    /// Commit, date and command of a run that measured only some of the rows, and this one; else they are the baseline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<String>,
 }
 
 /// What the baseline says about a row.
@@ -99,19 +102,26 @@ impl Baseline {
     /// What a report found, to be recorded. Rows that were not measured this time stay as `before` has them if they are of the same
     /// machine: a filtered run renews only its own.
     pub fn of(report: &Report, before: Option<&Baseline>) -> Baseline {
-        let mut rows = match before {
-            Some(before) if before.run.machine == report.run.machine => before.rows.clone(),
-            _ => BTreeMap::new(),
-        };
-        rows.extend(report.rows.iter().map(|row| {
-            let recorded = Recorded {
-                rate: significant(row.rate()),
-                unit: row.rate_unit().to_owned(),
-                cpu: significant(row.cpu()),
-            };
-            (row.id(), recorded)
+        let measured: BTreeMap<_, _> = report.rows.iter().map(|row| (row.id(), row)).collect();
+        let before = before.filter(|before| before.run.machine == report.run.machine);
+        let kept = before.filter(|before| before.rows.keys().any(|id| !measured.contains_key(id)));
+        let renewed = kept.map(|_| report.run.in_one_line());
+        let mut rows = kept.map_or_else(BTreeMap::new, |before| before.rows.clone());
+        rows.extend(measured.into_iter().map(|(id, row)| {
+            let (rate, cpu) = (significant(row.rate()), significant(row.cpu()));
+            (id, Recorded { rate, unit: row.rate_unit().to_owned(), cpu, renewed: renewed.clone() })
         }));
-        Baseline { run: report.run.clone(), rows }
+        Baseline { run: kept.map_or(&report.run, |before| &before.run).clone(), rows }
+    }
+
+    /// When, by which commit and how it was recorded.
+    pub(super) fn origin(&self) -> String {
+        let mut renewed: BTreeMap<&str, usize> = BTreeMap::new();
+        for by in self.rows.values().filter_map(|row| row.renewed.as_deref()) {
+            *renewed.entry(by).or_default() += 1;
+        }
+        let renewed = renewed.iter().map(|(by, count)| format!("; {count} of its {} rows: {by}", self.rows.len()));
+        self.run.in_one_line() + &renewed.collect::<String>()
     }
 
     /// Writes it.

@@ -72,6 +72,11 @@ impl Run {
             date: said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_else(|| UNKNOWN.to_owned()),
         }
     }
+
+    /// Its commit, date and command.
+    pub(super) fn in_one_line(&self) -> String {
+        format!("{} at {} ({})", self.commit, self.date, self.command)
+    }
 }
 
 /// What a command prints, if it succeeds.

@@ -30,7 +30,7 @@ pub(super) fn head(report: &Report) -> Vec<String> {
             let of = &baseline.run;
             let other = if of.machine == *machine { "" } else { ", on another machine: not compared" };
             let kernel = if of.kernel == run.kernel { String::new() } else { format!(", kernel {}", of.kernel) };
-            format!("{} at {} ({}{kernel}){other}", of.commit, of.date, of.command)
+            format!("{}{kernel}{other}", baseline.origin())
         }
     };
     vec![

@@ -11,9 +11,10 @@ use crate::reader::Reader;
 use crate::report::Outcome;
 use crate::rereading::again_and_again;
 use crate::session::{Session, Work};
+use crate::template::Templates;
 use crate::units::{bytes, grouped, u64_to_f64};
 use crate::workloads::Findings;
-use crate::workloads::produce::begin;
+use crate::workloads::produce::{begin, describe_records};
 
 pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings, BenchError> {
     let records = RecordPlan::from_cli(&options.records);
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
         })
     });
     let observed = session.load("consume", timing, std::slice::from_ref(&series), &work)?;
-    let plan = vec![
+    let mut plan = vec![
         (
             "topics".to_owned(),
             format!("{} records in {} partitions", grouped(u64_to_f64(held.records)), session.cluster.places().len()),
@@ -59,7 +60,13 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
         ("connections".to_owned(), lanes.to_string()),
         ("fetches".to_owned(), describe(&read)),
     ];
-    let outcome = Outcome::new("consume", session.threads, observed, &[series]);
+    let mut outcome = Outcome::new("consume", session.threads, observed, &[series]);
+    if held.all_ours {
+        let templates = Templates::build(&records, false);
+        plan.splice(0..0, describe_records(&records, &templates, ""));
+        outcome.compression_ratio = Some(templates.ratio());
+        outcome.batch_wire_bytes = Some(templates.full().bytes().len());
+    }
     let mut notes = Vec::new();
     if !held.all_ours {
         notes.push("payload is not known: these records were there before the run".to_owned());

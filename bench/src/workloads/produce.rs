@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::cli;
 use crate::error::BenchError;
 use crate::measure::{Series, Window};
-use crate::plan::{Load, Timing};
+use crate::plan::{Load, RecordPlan, Timing};
 use crate::producer::{Job, Lane, finish, offered};
 use crate::report::Outcome;
 use crate::session::{Observed, Session, Work};
-use crate::units::{bytes, counted, significant, to_f64};
+use crate::template::Templates;
+use crate::units::{bytes, counted, significant};
 use crate::workloads::Findings;
 
 pub(crate) fn run(options: &cli::Produce, session: &Session) -> Result<Findings, BenchError> {
@@ -77,10 +78,6 @@ pub(crate) async fn begin(rt: &kringle_runtime::Rt, clock: crate::measure::Clock
 
 /// What a load is, for the report.
 pub(crate) fn describe(load: &Load, session: &Session) -> Vec<(String, String)> {
-    let records = &load.records;
-    let templates = crate::template::Templates::build(records, false);
-    let full = templates.full();
-    let key = if records.key_bytes == 0 { String::new() } else { format!(" and keys of {} B", records.key_bytes) };
     let acks = match load.acks {
         -1 => "all".to_owned(),
         acks => acks.to_string(),
@@ -94,24 +91,32 @@ pub(crate) fn describe(load: &Load, session: &Session) -> Vec<(String, String)> 
     let topics = &session.cluster.topics;
     let partitions: usize = topics.iter().map(|topic| topic.leaders.len()).sum();
     let row = |name: &str, value: String| (name.to_owned(), value);
-    vec![
-        row("records", format!("values of {} B{key}, {}", records.value_bytes, records.payload)),
-        row(
-            "batches",
-            format!(
-                "{at_most}{}, {} on the wire, {} with ratio {}",
-                counted(to_u64(full.records), "record"),
-                bytes(to_u64(full.bytes().len())),
-                records.codec,
-                significant(to_f64(full.plain_bytes) / to_f64(full.bytes().len())),
-            ),
-        ),
+    let mut rows = describe_records(&load.records, &Templates::build(&load.records, false), at_most);
+    rows.extend([
         row("sending", loop_kind),
         row(
             "connections",
             format!("{} with {} requests in flight, acks={acks}{idempotent}", load.connections, load.in_flight),
         ),
         row("topics", format!("{} with {partitions} partitions in all", topics.len())),
+    ]);
+    rows
+}
+
+/// What is in the batches, and how much of it.
+pub(crate) fn describe_records(records: &RecordPlan, templates: &Templates, at_most: &str) -> Vec<(String, String)> {
+    let full = templates.full();
+    let key = if records.key_bytes == 0 { String::new() } else { format!(" and keys of {} B", records.key_bytes) };
+    let batches = format!(
+        "{at_most}{}, {} on the wire, {} with ratio {}",
+        counted(to_u64(full.records), "record"),
+        bytes(to_u64(full.bytes().len())),
+        records.codec,
+        significant(templates.ratio()),
+    );
+    vec![
+        ("records".to_owned(), format!("values of {} B{key}, {}", records.value_bytes, records.payload)),
+        ("batches".to_owned(), batches),
     ]
 }
 
