@@ -146,7 +146,7 @@ fn memory(pid: u32) -> Option<(u64, u64)> {
     Some((kib("VmRSS:")? * 1024, kib("VmHWM:")? * 1024))
 }
 
-/// Whether the address is one of this machine's: no other can be bound.
+/// Whether the address is one of this machine's: no other can be bound, unless its owner has allowed that (`ip_nonlocal_bind`).
 fn is_here(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -89,6 +89,7 @@ enum Half {
 /// One half is timed, and one thread does both in turn: while two threads do them on one connection, both are slower than either alone.
 fn sent_from_file(file: &File, half: Half, secs: f64) -> Result<Piece> {
     let (here, mut there) = pair()?;
+    here.set_nonblocking(true)?;
     let mut sink = [0; SENT_FROM_FILE];
     let mut places = (0..file.metadata()?.len() - SENT_FROM_FILE as u64).step_by(SENT_FROM_FILE).cycle();
     let name = if half == Half::Sending { "sendfile to loopback" } else { "receive over loopback" };
@@ -96,10 +97,11 @@ fn sent_from_file(file: &File, half: Half, secs: f64) -> Result<Piece> {
         let mut at = i64::try_from(places.next().expect("it begins again")).expect("a small file");
         let sending = timed(|| {
             let sent = sendfile64(here.as_fd(), file.as_fd(), Some(&mut at), SENT_FROM_FILE)?;
-            if sent < SENT_FROM_FILE { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(1) }
-        });
-        let receiving = timed(|| there.read_exact(&mut sink).map(|()| 1));
-        if half == Half::Sending { receiving.and(sending) } else { sending.and(receiving) }
+            // Only this thread could make room.
+            if sent < SENT_FROM_FILE { Err(std::io::Error::from(std::io::ErrorKind::WriteZero)) } else { Ok(1) }
+        })?;
+        let receiving = timed(|| there.read_exact(&mut sink).map(|()| 1))?;
+        Ok::<_, std::io::Error>(if half == Half::Sending { sending } else { receiving })
     })
 }
 
@@ -136,9 +138,11 @@ struct Timed {
 }
 
 fn timed<E>(some: impl FnOnce() -> std::result::Result<u64, E>) -> std::result::Result<Timed, E> {
-    let (began, before) = (Instant::now(), cpu());
+    let before = cpu();
+    let began = Instant::now();
     let count = some()?;
-    Ok(Timed { count, took: began.elapsed(), cpu: cpu().saturating_sub(before) })
+    let took = began.elapsed();
+    Ok(Timed { count, took, cpu: cpu().saturating_sub(before) })
 }
 
 /// Does some again and again; the rate of the fastest stretch, the processor time of all.

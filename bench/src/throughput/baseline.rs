@@ -99,17 +99,15 @@ impl Baseline {
         parsed.map(Some).map_err(|source| BaselineError::Format { path: path.to_owned(), source })
     }
 
-    /// What a report found, to be recorded. Rows that were not measured this time stay as `before` has them if they are of the same
-    /// machine: a filtered run renews only its own.
+    /// What a report found, to be recorded. Of a run that was given arguments, which may leave rows out or measure them shortly, only its
+    /// own rows are renewed, if `before` is of the same machine.
     pub fn of(report: &Report, before: Option<&Baseline>) -> Baseline {
-        let measured: BTreeMap<_, _> = report.rows.iter().map(|row| (row.id(), row)).collect();
-        let before = before.filter(|before| before.run.machine == report.run.machine);
-        let kept = before.filter(|before| before.rows.keys().any(|id| !measured.contains_key(id)));
+        let kept = before.filter(|before| report.run.has_arguments() && before.run.machine == report.run.machine);
         let renewed = kept.map(|_| report.run.in_one_line());
         let mut rows = kept.map_or_else(BTreeMap::new, |before| before.rows.clone());
-        rows.extend(measured.into_iter().map(|(id, row)| {
+        rows.extend(report.rows.iter().map(|row| {
             let (rate, cpu) = (significant(row.rate()), significant(row.cpu()));
-            (id, Recorded { rate, unit: row.rate_unit().to_owned(), cpu, renewed: renewed.clone() })
+            (row.id(), Recorded { rate, unit: row.rate_unit().to_owned(), cpu, renewed: renewed.clone() })
         }));
         Baseline { run: kept.map_or(&report.run, |before| &before.run).clone(), rows }
     }

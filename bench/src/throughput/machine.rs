@@ -35,6 +35,7 @@ pub struct Run {
 }
 
 const UNKNOWN: &str = "unknown";
+const ARGUMENTS_FOLLOW: &str = " -- ";
 
 impl Machine {
     /// This machine. What it does not tell is "unknown".
@@ -62,7 +63,7 @@ impl Run {
         let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| UNKNOWN.to_owned());
         // The path of the binary says nothing; what follows it does.
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-        let separator = if arguments.is_empty() { "" } else { " -- " };
+        let separator = if arguments.is_empty() { "" } else { ARGUMENTS_FOLLOW };
         Run {
             machine: Machine::here(),
             kernel: kernel.map_or_else(|_| UNKNOWN.to_owned(), |text| text.trim().to_owned()),
@@ -73,9 +74,14 @@ impl Run {
         }
     }
 
-    /// Its commit, date and command.
+    /// Its commit, date, kernel and command.
     pub(super) fn in_one_line(&self) -> String {
-        format!("{} at {} ({})", self.commit, self.date, self.command)
+        format!("{} at {} (kernel {}: {})", self.commit, self.date, self.kernel, self.command)
+    }
+
+    /// Whether it was more than the plain command.
+    pub(super) fn has_arguments(&self) -> bool {
+        self.command.contains(ARGUMENTS_FOLLOW)
     }
 }
 

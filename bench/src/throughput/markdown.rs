@@ -29,8 +29,7 @@ pub(super) fn head(report: &Report) -> Vec<String> {
         Some(baseline) => {
             let of = &baseline.run;
             let other = if of.machine == *machine { "" } else { ", on another machine: not compared" };
-            let kernel = if of.kernel == run.kernel { String::new() } else { format!(", kernel {}", of.kernel) };
-            format!("{}{kernel}{other}", baseline.origin())
+            baseline.origin() + other
         }
     };
     vec![

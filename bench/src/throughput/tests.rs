@@ -95,12 +95,15 @@ fn a_filtered_run_renews_only_its_own_rows_of_the_baseline() {
     let before = recorded(vec![row("4 KiB", "ring", 1000), row("64 KiB", "ring", 1000)]);
     let mut filtered = report(vec![row("4 KiB", "ring", 2000)], None);
     filtered.run.commit = "def".to_owned();
+    filtered.run.command = "cargo bench -- 4".to_owned();
     let after = Baseline::of(&filtered, Some(&before));
     assert_eq!(after.rows["append/4 KiB/ring"].rate, 2000.0);
     assert_eq!(after.rows["append/64 KiB/ring"].rate, 1000.0);
-    let origin = "abc at 2026-11-21 (cargo bench); 1 of its 2 rows: def at 2026-11-21 (cargo bench)";
+    let origin = "abc at 2026-11-21 (kernel 6.1: cargo bench); 1 of its 2 rows: def at 2026-11-21 (kernel 6.1: cargo bench -- 4)";
     assert!(report(vec![], Some(after.clone())).markdown().contains(origin));
-    let whole = Baseline::of(&report(vec![row("4 KiB", "ring", 1), row("64 KiB", "ring", 1)], None), Some(&after));
+    let without_an_old_row = report(vec![row("4 KiB", "ring", 1), row("8 KiB", "ring", 1)], None);
+    let whole = Baseline::of(&without_an_old_row, Some(&after));
+    assert_eq!(whole.rows.keys().collect::<Vec<_>>(), ["append/4 KiB/ring", "append/8 KiB/ring"]);
     assert!(whole.rows.values().all(|row| row.renewed.is_none()));
     let elsewhere = Baseline { run: run("Xeon"), ..before };
     assert_eq!(Baseline::of(&filtered, Some(&elsewhere)).rows.len(), 1);

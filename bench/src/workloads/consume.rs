@@ -63,7 +63,8 @@ pub(crate) fn run(options: &cli::Consume, session: &Session) -> Result<Findings,
     let mut outcome = Outcome::new("consume", session.threads, observed, &[series]);
     if held.all_ours {
         let templates = Templates::build(&records, false);
-        plan.splice(0..0, describe_records(&records, &templates, ""));
+        // A topic of another compression.type has them in other words than they were sent.
+        plan.splice(0..0, describe_records(&records, &templates, "as produced: "));
         outcome.compression_ratio = Some(templates.ratio());
         outcome.batch_wire_bytes = Some(templates.full().bytes().len());
     }

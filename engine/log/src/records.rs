@@ -17,7 +17,7 @@ use std::mem;
 use std::ops::ControlFlow;
 
 use crate::batch::{BatchView, TimestampType};
-use crate::compression::{Compression, Decoder};
+use crate::compression::{self, Compression, Decoder};
 use crate::varint;
 
 /// The most that one batch may decode to when a reader does not say otherwise: what Kafka's own 32-bit sizes can hold.
@@ -127,7 +127,13 @@ impl<'a> StreamSource<'a> {
     /// What is in the buffer, after decoding more if it was empty; empty at the end of the stream.
     fn fill(&mut self) -> Result<&[u8], RecordsError> {
         if self.start == self.end {
-            let len = self.decoder.next_piece(self.limit, &mut self.buffer).map_err(RecordsError::Decode)?;
+            let len = self.decoder.next_piece(self.limit, &mut self.buffer).map_err(|error| {
+                if compression::is_too_much(&error) {
+                    RecordsError::TooMuch(self.limit)
+                } else {
+                    RecordsError::Decode(error)
+                }
+            })?;
             (self.start, self.end) = (0, len);
             self.decoded += len as u64;
             if self.decoded > self.limit {

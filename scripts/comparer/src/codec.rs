@@ -29,6 +29,7 @@ pub(crate) fn compress_oddly(id: i16, how: &str, plain: &[u8]) -> Result<Vec<u8>
         (_, "with junk behind") => packed.extend_from_slice(b"and more"),
         (_, "cut") => packed.truncate(packed.len().saturating_sub(4)),
         (_, "as it is") => return Ok(plain.to_vec()),
+        (1, "with a second header behind") => packed.extend_from_slice(&[&[0x1f, 0x8b, 8][..], &[0; 40]].concat()),
         (1, "wrong checksum") => {
             let at = packed.len() - 8;
             packed[at] ^= 1;
@@ -43,6 +44,10 @@ pub(crate) fn compress_oddly(id: i16, how: &str, plain: &[u8]) -> Result<Vec<u8>
             packed = lz4(FrameInfo::new().content_checksum(true), plain)?;
             let at = packed.len() - 1;
             packed[at] ^= 1;
+        }
+        (3, "without content checksum") => {
+            packed = lz4(FrameInfo::new().content_checksum(true), plain)?;
+            packed.truncate(packed.len() - 4);
         }
         (3, "wrong block checksum") => {
             packed = lz4(FrameInfo::new().block_checksums(true), plain)?;

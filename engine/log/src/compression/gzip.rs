@@ -14,6 +14,8 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 const AT_ONCE_BYTES: usize = 4 << 20;
 /// How a member begins; 8 is deflate, the one method there is, and no flag is set: neither name nor comment follows.
 const PLAIN: [u8; 4] = [0x1f, 0x8b, 8, 0];
+/// Method included.
+const MAGIC_BYTES: usize = 3;
 /// Magic, method, flags, time, extra flags, system.
 const HEADER_BYTES: usize = 10;
 /// CRC-32, and the length modulo 2^32.
@@ -65,13 +67,14 @@ impl MembersReader<'_> {
             if len > 0 {
                 return Ok(len);
             }
-            // As in Java, what is behind a member is another one if it begins like one, and else is not looked at.
+            // As in Java, what is behind a member is another one if it begins like one, and else is not looked at. Here it must be one,
+            // then; Java looks at some of its header first, and not if too little is left.
             let behind = *decoder.get_ref();
-            let next = (behind.len() > HEADER_BYTES + TRAILER_BYTES).then(|| GzDecoder::new(behind));
-            *self = match next.filter(|next| next.header().is_some()) {
-                Some(next) => MembersReader::Stream(Box::new(next)),
-                None => MembersReader::Ended,
-            };
+            if behind.starts_with(&PLAIN[..MAGIC_BYTES]) {
+                decoder.reset(behind);
+            } else {
+                *self = MembersReader::Ended;
+            }
         }
         Ok(0)
     }
@@ -161,8 +164,12 @@ mod tests {
         let both = [sample(5_000), sample(70_000)].concat();
         let read = |parts: &[&[u8]]| decoded(super::super::Compression::Gzip, &parts.concat());
         assert!(read(&[&one, &two]).unwrap() == both);
-        for junk in [&b"j"[..], &PLAIN, &[0; 100], &[&PLAIN[..2], &[7; 100]].concat()] {
+        for junk in [&b"j"[..], &[0; 100], &[&PLAIN[..2], &[7; 100]].concat()] {
             assert!(read(&[&one, &two, junk]).unwrap() == both, "{junk:?}");
+        }
+        let reserved_flag = [&PLAIN[..MAGIC_BYTES], &[0x20], &[7; 100]].concat();
+        for no_member in [&PLAIN[..], &reserved_flag] {
+            assert!(read(&[&one, &two, no_member]).is_err(), "{no_member:?}");
         }
         assert!(read(&[&one, &two[..two.len() - 1]]).is_err(), "a second member that is cut");
         assert!(read(&[b"j", &one]).is_err());

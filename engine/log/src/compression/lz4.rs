@@ -28,6 +28,7 @@ mod flag {
     pub(super) const INDEPENDENT: u8 = 1 << 5;
     pub(super) const BLOCK_CHECKSUM: u8 = 1 << 4;
     pub(super) const CONTENT_SIZE: u8 = 1 << 3;
+    pub(super) const CONTENT_CHECKSUM: u8 = 1 << 2;
     /// The last of them says that a dictionary is used.
     pub(super) const RESERVED: u8 = 0b11;
 }
@@ -54,6 +55,7 @@ pub(crate) struct FrameReader<'a> {
     rest: &'a [u8],
     max_block_bytes: usize,
     block_checksums: bool,
+    content_checksum: bool,
     ended: bool,
 }
 
@@ -84,7 +86,8 @@ impl<'a> FrameReader<'a> {
             return Err(refused("lz4 frame header is corrupt"));
         }
         let block_checksums = flags & flag::BLOCK_CHECKSUM != 0;
-        Ok(FrameReader { rest, max_block_bytes, block_checksums, ended: false })
+        let content_checksum = flags & flag::CONTENT_CHECKSUM != 0;
+        Ok(FrameReader { rest, max_block_bytes, block_checksums, content_checksum, ended: false })
     }
 
     /// See [`super::Decoder::next_piece`]: a block is a piece.
@@ -96,6 +99,9 @@ impl<'a> FrameReader<'a> {
         let is_stored = length & STORED != 0;
         let length = usize::try_from(length & !STORED).unwrap_or(usize::MAX);
         if length == 0 {
+            if self.content_checksum {
+                take(&mut self.rest, 4)?;
+            }
             self.ended = true;
             return Ok(0);
         }
@@ -112,11 +118,68 @@ impl<'a> FrameReader<'a> {
             length
         } else {
             super::grow(buffer, self.max_block_bytes);
-            decompress_into(block, &mut buffer[..self.max_block_bytes]).map_err(io::Error::other)?
+            let decoded = decompress_into(block, &mut buffer[..self.max_block_bytes]).map_err(io::Error::other)?;
+            if !keeps_the_end_rules(block, self.max_block_bytes) {
+                return Err(refused("lz4 block ends against the rules"));
+            }
+            decoded
         };
-        // To Kafka's reader nothing is an error, too.
+        // Kafka's reader takes it for the end.
         if decoded == 0 { Err(refused("lz4 block is empty")) } else { Ok(decoded) }
     }
+}
+
+/// Whether a block that lz4_flex has decoded into `capacity` bytes is one for liblz4, and so for Java, too: they demand that it ends with
+/// literals, and that so much of it and of the room for it is left behind everything else.
+fn keeps_the_end_rules(block: &[u8], capacity: usize) -> bool {
+    /// An offset, a token and the last five literals.
+    const INPUT_BEHIND_LITERALS: usize = 8;
+    const INPUT_BEHIND_MATCH: usize = 4;
+    const ROOM_BEHIND_LITERALS: usize = 12;
+    const ROOM_BEHIND_MATCH: usize = 5;
+    const OFFSET_BYTES: usize = 2;
+    const SHORTEST_MATCH: usize = 4;
+
+    let (mut rest, mut out) = (block, 0);
+    while let Some((token, after)) = rest.split_first() {
+        rest = after;
+        let Some(behind) = run_length(token >> 4, &mut rest).and_then(|literals| {
+            out += literals;
+            rest.get(literals..)
+        }) else {
+            return false;
+        };
+        if behind.is_empty() {
+            return out <= capacity;
+        }
+        if behind.len() < INPUT_BEHIND_LITERALS || out + ROOM_BEHIND_LITERALS > capacity {
+            return false;
+        }
+        rest = &behind[OFFSET_BYTES..];
+        let Some(length) = run_length(token & 0xf, &mut rest) else { return false };
+        out += length + SHORTEST_MATCH;
+        if rest.len() < INPUT_BEHIND_MATCH || out + ROOM_BEHIND_MATCH > capacity {
+            return false;
+        }
+    }
+    false
+}
+
+/// A length that begins in half a token and goes on in the bytes behind it if that is full.
+#[inline]
+fn run_length(half: u8, rest: &mut &[u8]) -> Option<usize> {
+    let mut length = usize::from(half);
+    if half == 0xf {
+        loop {
+            let (more, after) = rest.split_first()?;
+            *rest = after;
+            length += usize::from(*more);
+            if *more < u8::MAX {
+                break;
+            }
+        }
+    }
+    Some(length)
 }
 
 /// Encodes into a vector, as one frame of independent blocks of 64 KiB without checksums, as Kafka does.
@@ -183,6 +246,9 @@ mod tests {
         tests::{decoded, sample},
     };
 
+    /// Without a content size.
+    const HEADER_BYTES: usize = 7;
+
     fn frame(info: FrameInfo, data: &[u8]) -> Vec<u8> {
         let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
         encoder.write_all(data).unwrap();
@@ -215,11 +281,58 @@ mod tests {
         assert_eq!(read(&frame(independent(), &[])).unwrap(), []);
     }
 
+    fn block_by_c(block: &[u8], capacity: usize) -> Option<Vec<u8>> {
+        let mut out = vec![0; capacity];
+        let size = i32::try_from(capacity).unwrap();
+        let len = lz4::block::decompress_to_buffer(block, Some(size), &mut out).ok()?;
+        out.truncate(len);
+        Some(out)
+    }
+
+    /// liblz4 is what consumers in Java have. It takes offsets of 0, which are none.
     #[test]
-    fn every_bit_of_the_header_and_of_a_block_with_a_checksum_is_checked() {
+    fn no_block_is_taken_that_liblz4_refuses() {
+        let ours = |block: &[u8], capacity: usize| {
+            let mut out = vec![0; capacity];
+            let len = decompress_into(block, &mut out).ok().filter(|_| keeps_the_end_rules(block, capacity))?;
+            out.truncate(len);
+            Some(out)
+        };
+        let ends_in_a_match = [0x10, b'A', 1, 0, 0];
+        assert!(decompress_into(&ends_in_a_match, &mut [0; 100]).is_ok());
+        assert_eq!((ours(&ends_in_a_match, 100), block_by_c(&ends_in_a_match, 100)), (None, None));
+        let (mut taken, mut refused) = (0, 0);
+        for data in [sample(40), sample(700), b"abcdefgh".repeat(100), (0..=255).collect()] {
+            let block = lz4_flex::block::compress(&data);
+            for capacity in [data.len(), data.len() + 4, data.len() + 11, 64 << 10] {
+                assert_eq!(ours(&block, capacity).as_ref(), Some(&data));
+                for at in 0..block.len() {
+                    let changed = (0..8).map(|bit| {
+                        let mut block = block.clone();
+                        block[at] ^= 1 << bit;
+                        block
+                    });
+                    for block in changed.chain([block[..at].to_vec()]) {
+                        match ours(&block, capacity) {
+                            Some(out) => {
+                                assert_eq!(Some(out), block_by_c(&block, capacity));
+                                taken += 1;
+                            }
+                            None => refused += usize::from(block_by_c(&block, capacity).is_none()),
+                        }
+                    }
+                }
+            }
+        }
+        assert!(taken > 1000 && refused > 1000, "{taken} {refused}");
+    }
+
+    #[test]
+    fn every_bit_of_the_header_and_of_the_bytes_under_a_blocks_checksum_is_checked() {
         let bytes = frame(independent().block_checksums(true), &sample(100));
-        let end = bytes.len() - 4;
-        for at in 0..end {
+        // The last bit of the block's length says that it is stored; then it is, and has the same checksum.
+        let stored_at = HEADER_BYTES + 3;
+        for at in (0..bytes.len() - 4).filter(|at| *at != stored_at) {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
@@ -235,11 +348,18 @@ mod tests {
         let bytes = frame(independent(), &data);
         let linked = frame(FrameInfo::new().block_mode(BlockMode::Linked), &data);
         assert_eq!(why_not(&linked), "lz4 blocks are not independent");
-        assert_eq!(why_not(&[&[0x02, 0x21, 0x4c, 0x18], &bytes[7..]].concat()), "not an lz4 frame", "legacy");
+        assert_eq!(
+            why_not(&[&[0x02, 0x21, 0x4c, 0x18], &bytes[HEADER_BYTES..]].concat()),
+            "not an lz4 frame",
+            "legacy"
+        );
         assert_eq!(why_not(&bytes[..bytes.len() - 4]), "lz4 frame is cut", "no end mark");
+        let summed = frame(independent().content_checksum(true), &data);
+        assert_eq!(why_not(&summed[..summed.len() - 1]), "lz4 frame is cut", "a part of the content's checksum");
         // What follows is as good as not there.
         assert!(read(&[&bytes[..], &bytes].concat()).unwrap() == data);
-        let empty_block = [&frame(independent(), &[])[..7], &1u32.to_le_bytes(), &[0], &0u32.to_le_bytes()].concat();
+        let empty_block =
+            [&frame(independent(), &[])[..HEADER_BYTES], &1u32.to_le_bytes(), &[0], &0u32.to_le_bytes()].concat();
         assert_eq!(why_not(&empty_block), "lz4 block is empty");
     }
 
@@ -261,6 +381,6 @@ mod tests {
         assert!(encoded(Some(FAST_LEVEL)) == fast);
         let (low, high) = (encoded(Some(1)), encoded(Some(17)));
         assert!(fast.len() > low.len() && low.len() > high.len(), "{} {} {}", fast.len(), low.len(), high.len());
-        assert_eq!(fast[..7], high[..7]);
+        assert_eq!(fast[..HEADER_BYTES], high[..HEADER_BYTES]);
     }
 }

@@ -85,15 +85,26 @@ impl<'a> Decoder<'a> {
     }
 
     /// Puts what comes next at the start of `buffer`, which grows to what that needs and may hold anything behind it, and gives how much it
-    /// is: 0 at the end. What the codec would hand out in one piece is broken up if it is more than `limit`, where it says so beforehand.
+    /// is: 0 at the end. Where a codec says beforehand that a piece is more than `limit`, gzip breaks it up and snappy ends with
+    /// [`is_too_much`].
     pub(crate) fn next_piece(&mut self, limit: u64, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Decoder::Gzip(decoder) => decoder.next_piece(limit, buffer),
-            Decoder::Snappy(decoder) => decoder.next_piece(buffer),
+            Decoder::Snappy(decoder) => decoder.next_piece(limit, buffer),
             Decoder::Lz4(decoder) => decoder.next_piece(buffer),
             Decoder::Zstd(decoder) => read_piece(decoder, buffer),
         }
     }
+}
+
+/// What [`Decoder::next_piece`] says of a piece that is more than its limit.
+fn too_much() -> io::Error {
+    io::ErrorKind::FileTooLarge.into()
+}
+
+/// Whether it said that.
+pub(crate) fn is_too_much(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::FileTooLarge
 }
 
 /// A piece of what has none of its own.

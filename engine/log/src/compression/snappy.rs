@@ -10,11 +10,23 @@
 use std::io;
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-const HEADER_BYTES: usize = 16;
+const VERSION: i32 = 1;
 /// What snappy-java and Kafka use.
 const BLOCK_BYTES: usize = 32 << 10;
 /// A copy element of 3 bytes gives at most 64.
 const MAX_EXPANSION: usize = 22;
+
+/// Takes the header off, where there is one.
+fn after_header(bytes: &[u8]) -> io::Result<Option<&[u8]>> {
+    let Some(rest) = bytes.strip_prefix(&MAGIC) else { return Ok(None) };
+    let cut = || corrupt("snappy header is cut");
+    let (version, rest) = rest.split_first_chunk().ok_or_else(cut)?;
+    let (_oldest_reader, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    if i32::from_be_bytes(*version) < VERSION {
+        return Err(corrupt("snappy header of an unknown version"));
+    }
+    Ok(Some(rest))
+}
 
 fn corrupt(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -29,19 +41,17 @@ pub(crate) struct XerialReader<'a> {
 
 impl<'a> XerialReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> io::Result<XerialReader<'a>> {
-        let framed = bytes.starts_with(&MAGIC);
-        if framed && bytes.len() < HEADER_BYTES {
-            return Err(corrupt("snappy header is cut"));
-        }
-        let rest = if framed { &bytes[HEADER_BYTES..] } else { bytes };
-        Ok(XerialReader { rest, framed, raw: snap::raw::Decoder::new() })
+        let behind = after_header(bytes)?;
+        Ok(XerialReader { rest: behind.unwrap_or(bytes), framed: behind.is_some(), raw: snap::raw::Decoder::new() })
     }
 
     /// The next block, still encoded.
     fn next_block(&mut self) -> io::Result<Option<&'a [u8]>> {
         // Streams put one behind the other repeat the header.
-        while self.framed && self.rest.starts_with(&MAGIC) {
-            self.rest = self.rest.get(HEADER_BYTES..).ok_or_else(|| corrupt("snappy header is cut"))?;
+        while self.framed
+            && let Some(behind) = after_header(self.rest)?
+        {
+            self.rest = behind;
         }
         if self.rest.is_empty() {
             return Ok(None);
@@ -57,11 +67,14 @@ impl<'a> XerialReader<'a> {
     }
 
     /// See [`super::Decoder::next_piece`]: a block is a piece.
-    pub(crate) fn next_piece(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    pub(crate) fn next_piece(&mut self, limit: u64, buffer: &mut Vec<u8>) -> io::Result<usize> {
         while let Some(block) = self.next_block()? {
             let claimed = snap::raw::decompress_len(block)?;
             if claimed > block.len().saturating_mul(MAX_EXPANSION) + 64 {
                 return Err(corrupt("snappy block claims more than it can hold"));
+            }
+            if claimed as u64 > limit {
+                return Err(super::too_much());
             }
             super::grow(buffer, claimed);
             let len = self.raw.decompress(block, &mut buffer[..claimed])?;
@@ -138,7 +151,7 @@ mod tests {
         framed.extend_from_slice(&claims_4_gib);
         for bytes in [&claims_4_gib[..], &framed[..]] {
             let mut buffer = Vec::new();
-            let error = XerialReader::new(bytes).unwrap().next_piece(&mut buffer).unwrap_err();
+            let error = XerialReader::new(bytes).unwrap().next_piece(u64::MAX, &mut buffer).unwrap_err();
             assert_eq!(error.to_string(), "snappy block claims more than it can hold");
             assert_eq!(buffer.capacity(), 0);
         }
@@ -152,5 +165,12 @@ mod tests {
         two.put(b"again");
         let bytes = two.finish();
         assert_eq!(decoded(Compression::Snappy, &bytes).unwrap(), b"hello again");
+        let again_at = bytes.len() - 11 - 16;
+        for version_at in [MAGIC.len(), again_at + MAGIC.len()] {
+            let mut older = bytes.clone();
+            assert_eq!(older[version_at..version_at + 4], 1i32.to_be_bytes());
+            older[version_at + 3] = 0;
+            assert!(decoded(Compression::Snappy, &older).is_err(), "version 0 at {version_at}");
+        }
     }
 }

@@ -51,6 +51,48 @@ fn every_codec_gives_back_the_records_that_were_appended() {
 }
 
 #[test]
+fn batches_are_read_within_one_another_and_after_one_that_was_left() {
+    for codec in ALL {
+        let (outer, inner) = (batch_of(codec, 300), batch_of(codec, 20));
+        let (outer, inner) = (BatchView::parse(&outer).unwrap(), BatchView::parse(&inner).unwrap());
+        let (mut outside, mut inside) = (0, 0);
+        let offset_of = |n: i64| 50 + n;
+        for_each_record(&outer, |record| {
+            assert_eq!(record.offset, offset_of(outside));
+            outside += 1;
+            try_for_each_record(&inner, DECODED_LIMIT_BYTES, |record| {
+                assert_eq!(record.offset, offset_of(inside % 7));
+                inside += 1;
+                if inside % 7 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+        })
+        .unwrap();
+        assert_eq!((outside, inside), (300, 2100), "{codec:?}");
+    }
+}
+
+#[test]
+fn the_buffer_of_a_huge_block_is_not_kept() {
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.append(0, None, Some(&[7; 100]), &[]);
+    walk(&BatchView::parse(&builder.build(0, 0)).unwrap(), u64::MAX, |_| ()).unwrap();
+    let kept = || {
+        let buffer = BUFFER.take();
+        let capacity = buffer.capacity();
+        BUFFER.set(buffer);
+        capacity
+    };
+    assert!((1..=KEPT_BUFFER_BYTES).contains(&kept()));
+    // One bare block, as librdkafka sends it.
+    let huge = snap::raw::Encoder::new().compress_vec(&vec![0; KEPT_BUFFER_BYTES + 1]).unwrap();
+    let mut source = StreamSource::new(Compression::Snappy, &huge, u64::MAX).unwrap();
+    assert_eq!(source.fill().unwrap().len(), KEPT_BUFFER_BYTES + 1);
+    drop(source);
+    assert_eq!(kept(), 0);
+}
+
+#[test]
 fn a_wrong_record_count_is_refused_by_both_walks() {
     for codec in ALL {
         let bytes = batch_of(codec, 10);
