@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kringle_runtime::{DirectBuf, DirectPool};
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
 use super::{Limits, Moved, cpu, moved, waited};
@@ -14,7 +15,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Rewritten again and again: its pages are touched, and few enough not to be written back meanwhile.
 const CACHED_BYTES: u64 = 64 << 20;
 const DISK_CHUNK_BYTES: usize = 1 << 20;
-const BLOCK_BYTES: usize = 4 << 10;
+const BLOCK_BYTES: usize = DirectBuf::BLOCK_BYTES;
 /// Of the file that is overwritten: 16 MiB.
 const BLOCKS: u64 = 4 << 10;
 
@@ -83,8 +84,8 @@ fn flushes(file: &File, secs: f64, limits: &mut Limits) -> Result<()> {
 
 /// What a journal does: blocks that were written before are written again, past the page cache. Not every filesystem can.
 fn overwrites(scratch: &Scratch, secs: f64, limits: &mut Limits) -> Result<()> {
-    let bytes = vec![8_u8; 2 * BLOCK_BYTES];
-    let block = &bytes[bytes.as_ptr().align_offset(BLOCK_BYTES)..][..BLOCK_BYTES];
+    let mut aligned = DirectPool::default().take(BLOCK_BYTES);
+    let block = &*aligned.extend(BLOCK_BYTES);
     scratch.file.set_len(0)?;
     (0..BLOCKS).try_for_each(|n| scratch.file.write_all_at(block, n * BLOCK_BYTES as u64))?;
     scratch.file.sync_all()?;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::report::{BrokerReport, Latency, Outcome, Report, SeriesReport};
+use crate::report::{Latency, Outcome, Report, SeriesReport};
 use crate::units::{bytes, counted, grouped, significant, u64_to_f64};
 
 /// Metrics that are shown when they have grown; the JSON has all.
@@ -180,10 +180,7 @@ fn write_comparison(out: &mut String, outcomes: &[Outcome], by_payload: bool) {
         outcome.series.iter().enumerate().map(move |(index, series)| (outcome, series, index == 0))
     });
     let cells = rows.map(|(outcome, series, first)| {
-        let cost = |broker: &BrokerReport| {
-            if by_payload { broker.cpu_seconds_per_payload_gb } else { broker.cpu_seconds_per_gb }
-        };
-        let broker = outcome.broker.as_ref().filter(|_| first);
+        let cost = if by_payload { Outcome::cpu_seconds_per_payload_gb } else { Outcome::cpu_seconds_per_wire_gb };
         let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
         let latency = |pick: fn(&Latency) -> f64| or_dash(series.latency.as_ref().map(pick));
         let name =
@@ -199,8 +196,8 @@ fn write_comparison(out: &mut String, outcomes: &[Outcome], by_payload: bool) {
             latency(|latency| latency.p99_9_us),
             latency(|latency| latency.p99_99_us),
             latency(|latency| latency.max_us),
-            or_dash(broker.map(|broker| broker.used.cpu_percent)),
-            or_dash(broker.and_then(cost)),
+            or_dash(outcome.broker.as_ref().filter(|_| first).map(|broker| broker.used.cpu_percent)),
+            or_dash(cost(outcome).filter(|_| first)),
             or_dash(Some(outcome.generator.cpu_percent).filter(|_| first)),
             series.latency.as_ref().map_or_else(|| "-".to_owned(), |latency| grouped(u64_to_f64(latency.samples))),
         ]

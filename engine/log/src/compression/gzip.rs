@@ -93,9 +93,12 @@ fn decode_at_once(bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Option<usize> 
         let all = status == Status::StreamEnd
             && decompress.total_in() == body.len() as u64
             && decompress.total_out() == length as u64;
+        if !all {
+            return None;
+        }
         let mut sum = Crc::new();
         sum.update(&out[..length]);
-        (all && sum.sum() == crc).then_some(length)
+        (sum.sum() == crc).then_some(length)
     })
 }
 

@@ -14,6 +14,8 @@ use lz4_flex::block::decompress_into;
 use lz4_flex::frame::{FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
 
+use super::invalid;
+
 const MAGIC: u32 = 0x184D_2204;
 const STORED: u32 = 1 << 31;
 /// Kafka's default is no level of the high compression, but the fast one.
@@ -33,19 +35,15 @@ mod flag {
     pub(super) const RESERVED: u8 = 0b11;
 }
 
-fn refused(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
 /// Takes a number off the front.
 fn take_u32(rest: &mut &[u8]) -> io::Result<u32> {
-    let (number, after) = rest.split_first_chunk().ok_or_else(|| refused("lz4 frame is cut"))?;
+    let (number, after) = rest.split_first_chunk().ok_or_else(|| invalid("lz4 frame is cut"))?;
     *rest = after;
     Ok(u32::from_le_bytes(*number))
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> io::Result<&'a [u8]> {
-    let (taken, after) = rest.split_at_checked(len).ok_or_else(|| refused("lz4 frame is cut"))?;
+    let (taken, after) = rest.split_at_checked(len).ok_or_else(|| invalid("lz4 frame is cut"))?;
     *rest = after;
     Ok(taken)
 }
@@ -63,19 +61,19 @@ impl<'a> FrameReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> io::Result<FrameReader<'a>> {
         let mut rest = bytes;
         if take_u32(&mut rest)? != MAGIC {
-            return Err(refused("not an lz4 frame"));
+            return Err(invalid("not an lz4 frame"));
         }
         let described = rest;
         let &[flags, block_size] = take(&mut rest, 2)? else { unreachable!("two were taken") };
         if flags & flag::VERSION != flag::VERSION_1 || flags & flag::RESERVED != 0 || block_size & !0b111_0000 != 0 {
-            return Err(refused("lz4 frame of another version"));
+            return Err(invalid("lz4 frame of another version"));
         }
         if flags & flag::INDEPENDENT == 0 {
-            return Err(refused("lz4 blocks are not independent"));
+            return Err(invalid("lz4 blocks are not independent"));
         }
         let max_block_bytes = match block_size >> 4 {
             size @ 4..=7 => 1 << (2 * size + 8),
-            _ => return Err(refused("lz4 block size is unknown")),
+            _ => return Err(invalid("lz4 block size is unknown")),
         };
         if flags & flag::CONTENT_SIZE != 0 {
             take(&mut rest, 8)?;
@@ -83,7 +81,7 @@ impl<'a> FrameReader<'a> {
         let described = &described[..described.len() - rest.len()];
         let [_, checksum, ..] = XxHash32::oneshot(0, described).to_le_bytes();
         if take(&mut rest, 1)? != [checksum] {
-            return Err(refused("lz4 frame header is corrupt"));
+            return Err(invalid("lz4 frame header is corrupt"));
         }
         let block_checksums = flags & flag::BLOCK_CHECKSUM != 0;
         let content_checksum = flags & flag::CONTENT_CHECKSUM != 0;
@@ -106,11 +104,11 @@ impl<'a> FrameReader<'a> {
             return Ok(0);
         }
         if length > self.max_block_bytes {
-            return Err(refused("lz4 block is too long"));
+            return Err(invalid("lz4 block is too long"));
         }
         let block = take(&mut self.rest, length)?;
         if self.block_checksums && take_u32(&mut self.rest)? != XxHash32::oneshot(0, block) {
-            return Err(refused("lz4 block is corrupt"));
+            return Err(invalid("lz4 block is corrupt"));
         }
         let decoded = if is_stored {
             super::grow(buffer, length);
@@ -120,12 +118,12 @@ impl<'a> FrameReader<'a> {
             super::grow(buffer, self.max_block_bytes);
             let decoded = decompress_into(block, &mut buffer[..self.max_block_bytes]).map_err(io::Error::other)?;
             if !keeps_the_end_rules(block, self.max_block_bytes) {
-                return Err(refused("lz4 block ends against the rules"));
+                return Err(invalid("lz4 block ends against the rules"));
             }
             decoded
         };
         // Kafka's reader takes it for the end.
-        if decoded == 0 { Err(refused("lz4 block is empty")) } else { Ok(decoded) }
+        if decoded == 0 { Err(invalid("lz4 block is empty")) } else { Ok(decoded) }
     }
 }
 

@@ -107,6 +107,11 @@ pub(crate) fn is_too_much(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::FileTooLarge
 }
 
+/// What is not as its codec has it.
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 /// A piece of what has none of its own.
 fn read_piece(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
     grow(buffer, PIECE_BYTES);

@@ -9,6 +9,8 @@
 
 use std::io;
 
+use super::invalid;
+
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const VERSION: i32 = 1;
 /// What snappy-java and Kafka use.
@@ -19,17 +21,13 @@ const MAX_EXPANSION: usize = 22;
 /// Takes the header off, where there is one.
 fn after_header(bytes: &[u8]) -> io::Result<Option<&[u8]>> {
     let Some(rest) = bytes.strip_prefix(&MAGIC) else { return Ok(None) };
-    let cut = || corrupt("snappy header is cut");
+    let cut = || invalid("snappy header is cut");
     let (version, rest) = rest.split_first_chunk().ok_or_else(cut)?;
     let (_oldest_reader, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     if i32::from_be_bytes(*version) < VERSION {
-        return Err(corrupt("snappy header of an unknown version"));
+        return Err(invalid("snappy header of an unknown version"));
     }
     Ok(Some(rest))
-}
-
-fn corrupt(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Decodes block by block.
@@ -59,9 +57,9 @@ impl<'a> XerialReader<'a> {
         if !self.framed {
             return Ok(Some(std::mem::take(&mut self.rest)));
         }
-        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or_else(|| corrupt("snappy block length is cut"))?;
-        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("snappy block length < 0"))?;
-        let (block, rest) = rest.split_at_checked(length).ok_or_else(|| corrupt("snappy block is cut"))?;
+        let (length, rest) = self.rest.split_first_chunk::<4>().ok_or_else(|| invalid("snappy block length is cut"))?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| invalid("snappy block length < 0"))?;
+        let (block, rest) = rest.split_at_checked(length).ok_or_else(|| invalid("snappy block is cut"))?;
         self.rest = rest;
         Ok(Some(block))
     }
@@ -71,7 +69,7 @@ impl<'a> XerialReader<'a> {
         while let Some(block) = self.next_block()? {
             let claimed = snap::raw::decompress_len(block)?;
             if claimed > block.len().saturating_mul(MAX_EXPANSION) + 64 {
-                return Err(corrupt("snappy block claims more than it can hold"));
+                return Err(invalid("snappy block claims more than it can hold"));
             }
             if claimed as u64 > limit {
                 return Err(super::too_much());
